@@ -1,94 +1,77 @@
 /**
- * demo/spamd — a private SpamAssassin daemon for the demonstration and the tests: Debian's spamd, local rules only.
+ * spamd — a private SpamAssassin daemon for demonstrations and tests: Debian's spamd with its local rules only.
  *
  * Everything it writes lies under `folder`: site configuration with rules/sluice.cf, Bayes database, log, unix socket.
- * Started by root it works as `nobody`, who must be able to reach the folder (it gets mode 0711); started by an
- * ordinary user it works as that user. Rejects, with the end of the log, where spamd does not answer within 60 s.
+ * Started by root it works as `nobody`, who must be able to reach the folder (which gets mode 0711); started by an
+ * ordinary user it works as that user. Rejects where spamd does not answer PING, with the end of its log.
  */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { chmod, chown, copyFile, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
+import { chmod, chown, copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Address } from '../rules/config.ts';
+import { type Daemon, freePort, startDaemon } from './daemon.ts';
 
-const program = '/usr/sbin/spamd';
+export type SpamDaemon = Daemon & {
+  readonly unix: Address;
+  readonly tcp: Address;
+  /** What `sa-learn --siteconfigpath=` needs to see the same Bayes database. */
+  readonly siteFolder: string;
+};
+
+export type SpamdOptions = {
+  readonly folder: string;
+  /** Messages at once, default 1. */
+  readonly children?: number;
+  /** Offer TELL, default no. */
+  readonly allowTell?: boolean;
+  /** Lines appended to local.cf. */
+  readonly extraRules?: string;
+  /** False leaves rules/sluice.cf out, as on a site that has not installed it. */
+  readonly sluiceRules?: boolean;
+};
+
 const shippedRules = '/usr/share/spamassassin';
 const debianSite = '/etc/spamassassin';
 const sluiceRules = new URL('../rules/sluice.cf', import.meta.url);
-const startMs = 60_000;
+const asRoot = process.getuid?.() === 0;
 const nobody = 65_534;
 
-/** A running private spamd. */
-export type SpamDaemon = {
-  readonly pid: number;
-  readonly logFile: string;
-  readonly unix: Address;
-  readonly tcp: Address;
-  /** For sa-learn: `--siteconfigpath=` of this daemon, with its own bayes_path. */
-  readonly siteFolder: string;
-  /** SIGTERM, and SIGKILL where that does not end it; resolves when no process of it is left. */
-  stop(): Promise<void>;
-  /** A signal to the parent and all its children. */
-  kill(signal: NodeJS.Signals): void;
-};
-
-/** Starts spamd on a unix socket and a free TCP port; resolves when both answer PING. */
-export async function startSpamd(options: {
-  folder: string;
-  children?: number;
-  allowTell?: boolean;
-  /** Lines appended to local.cf. */
-  extraRules?: string;
-  /** False leaves rules/sluice.cf out, as on a site that has not installed it. */
-  sluiceRules?: boolean;
-}): Promise<SpamDaemon> {
-  const { folder } = options;
-  const siteFolder = join(folder, 'spamassassin');
-  const socketPath = join(folder, 'spamd.sock');
-  const logFile = join(folder, 'spamd.log');
+/** Starts spamd on a unix socket and a free TCP port; resolves when both answer. Signals go to its children as well. */
+export async function startSpamd(options: SpamdOptions): Promise<SpamDaemon> {
+  const siteFolder = join(options.folder, 'spamassassin');
+  const path = join(options.folder, 'spamd.sock');
   const port = await freePort();
-  await writeSite(folder, siteFolder, options);
-  const child = spawn(
-    program,
-    [
+  await writeSite(siteFolder, options);
+  const daemon = await startDaemon({
+    command: '/usr/sbin/spamd',
+    args: [
       '--local',
       '--nouser-config',
       `--configpath=${shippedRules}`,
       `--siteconfigpath=${siteFolder}`,
       `--listen=127.0.0.1:${port}`,
-      `--listen=${socketPath}`,
+      `--listen=${path}`,
       '--socketmode=0666',
       `--max-children=${options.children ?? 1}`,
       '--min-children=1',
-      `--syslog=${logFile}`,
-      ...(process.getuid?.() === 0 ? ['--username=nobody'] : []),
+      '--syslog=stderr',
+      ...(asRoot ? ['--username=nobody'] : []),
       ...(options.allowTell === true ? ['--allow-tell'] : []),
     ],
-    // A group of its own: the children are what hangs or dies in a test, not only the parent.
-    { stdio: 'ignore', detached: true },
-  );
-  await once(child, 'spawn');
-  const daemon: SpamDaemon = {
-    pid: child.pid ?? 0,
-    logFile,
-    unix: { kind: 'unix', path: socketPath, mode: null, owner: null },
+    logFile: join(options.folder, 'spamd.log'),
+    isUp: async () => (await answersPing({ host: '127.0.0.1', port })) && answersPing({ path }),
+  });
+  return {
+    ...withChildren(daemon),
+    unix: { kind: 'unix', path, mode: null, owner: null },
     tcp: { kind: 'tcp', host: '127.0.0.1', port },
     siteFolder,
-    stop: () => stopGroup(child),
-    kill: (signal) => signalGroup(child, signal),
   };
-  await untilAnswering(child, port, socketPath, logFile);
-  return daemon;
 }
 
-async function writeSite(
-  folder: string,
-  siteFolder: string,
-  options: { extraRules?: string; sluiceRules?: boolean },
-): Promise<void> {
-  const bayesFolder = join(folder, 'bayes');
+async function writeSite(siteFolder: string, options: SpamdOptions): Promise<void> {
+  const bayesFolder = join(options.folder, 'bayes');
   await mkdir(siteFolder, { recursive: true });
   await mkdir(bayesFolder, { recursive: true });
   for (const name of await readdir(debianSite)) {
@@ -96,34 +79,44 @@ async function writeSite(
     if (name.endsWith('.pre')) await copyFile(join(debianSite, name), join(siteFolder, name));
   }
   if (options.sluiceRules !== false) await copyFile(sluiceRules, join(siteFolder, 'sluice.cf'));
-  const local = [
-    `bayes_path ${join(bayesFolder, 'bayes')}`,
-    'bayes_auto_learn 0',
-    'dns_available no',
-    options.extraRules ?? '',
-  ];
+  const local = [`bayes_path ${join(bayesFolder, 'bayes')}`, 'bayes_auto_learn 0', options.extraRules ?? ''];
   await writeFile(join(siteFolder, 'local.cf'), `${local.join('\n')}\n`);
-  if (process.getuid?.() !== 0) return;
-  await chmod(folder, 0o711);
+  if (!asRoot) return;
+  await chmod(options.folder, 0o711);
   await chown(bayesFolder, nobody, nobody);
 }
 
-async function untilAnswering(
-  child: ChildProcess,
-  port: number,
-  path: string,
-  logFile: string,
-): Promise<void> {
-  const deadline = Date.now() + startMs;
-  while (Date.now() < deadline && child.exitCode === null && child.signalCode === null) {
-    if ((await answersPing({ host: '127.0.0.1', port })) && (await answersPing({ path }))) return;
-    await delay(50);
+/** The children do the work: a spamd is stopped, hung or killed only when they are too. */
+function withChildren(daemon: Daemon): Daemon {
+  const all = () => [daemon.pid, ...childrenOf(daemon.pid)];
+  return {
+    ...daemon,
+    kill(signal) {
+      for (const pid of all()) sendSignal(pid, signal);
+    },
+    async stop() {
+      // No grace for the children: a stopped or busy one would outlive its parent.
+      for (const pid of childrenOf(daemon.pid)) sendSignal(pid, 'SIGKILL');
+      await daemon.stop();
+    },
+  };
+}
+
+function childrenOf(pid: number): number[] {
+  try {
+    return readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean).map(Number);
+  } catch {
+    // The process is gone, and its children are no longer known.
+    return [];
   }
-  await stopGroup(child);
-  const log = await readFile(logFile, 'utf8').catch(() => '(no log)');
-  throw new Error(
-    `Cannot start spamd: no answer to PING, its log ends with ${JSON.stringify(log.slice(-600))}`,
-  );
+}
+
+function sendSignal(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // ESRCH: it is gone, which is all that a signal here could ask for.
+  }
 }
 
 async function answersPing(target: { host: string; port: number } | { path: string }): Promise<boolean> {
@@ -140,35 +133,4 @@ async function answersPing(target: { host: string; port: number } | { path: stri
   } finally {
     socket.destroy();
   }
-}
-
-async function stopGroup(child: ChildProcess): Promise<void> {
-  if (child.exitCode === null && child.signalCode === null) {
-    const exited = once(child, 'exit');
-    signalGroup(child, 'SIGCONT');
-    signalGroup(child, 'SIGTERM');
-    await Promise.race([exited, delay(5_000, undefined, { ref: false })]);
-  }
-  signalGroup(child, 'SIGKILL');
-}
-
-function signalGroup(child: ChildProcess, signal: NodeJS.Signals): void {
-  if (child.pid === undefined) return;
-  try {
-    process.kill(-child.pid, signal);
-  } catch (error) {
-    // ESRCH: the group is gone already, which is all that a signal could ask for.
-    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error;
-  }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string')
-    throw new Error('Cannot probe a free port: no address');
-  return address.port;
 }
