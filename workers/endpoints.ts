@@ -76,7 +76,8 @@ async function tryInTurn<T extends object>(
       return answer;
     }
     // A timeout has used up the deadline of this message; the next one shall begin somewhere else.
-    if (answer.reason === 'unreachable' || answer.reason === 'timeout') order.down(address);
+    if (answer.reason === 'unreachable' || (answer.reason === 'timeout' && signal.aborted))
+      order.down(address);
     else if (answer.reason !== 'cancelled') order.up(address);
     if (!mayDifferElsewhere(answer)) return answer;
     failure = moreTelling(failure, answer);

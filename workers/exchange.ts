@@ -27,7 +27,8 @@ const connectTimeoutMs = 5_000;
 
 /**
  * Sends `request` with backpressure and returns the reply as soon as it is whole, or as far as it came when the daemon
- * closed (possibly empty: parsing judges it). The rest of an unfinished request is not sent once the reply is there.
+ * closed (possibly empty: parsing judges it). Once the reply is there, or the daemon takes no more, the rest of
+ * `request` is not asked for: a request that was asked for its last chunk was sent up to there.
  */
 export async function exchange(
   address: Address,
@@ -52,7 +53,7 @@ export async function exchange(
 }
 
 /** A connected socket, or why there is none; `unreachable` says what to look at. */
-export async function connectTo(address: Address, signal: AbortSignal): Promise<Socket | Unchecked> {
+async function connectTo(address: Address, signal: AbortSignal): Promise<PatientSocket | Unchecked> {
   if (signal.aborted) return abortedBy(signal);
   const socket = new PatientSocket({ allowHalfOpen: true });
   const timer = setTimeout(() => {
@@ -96,15 +97,23 @@ export function addressText(address: Address): string {
 
 /** A socket on which a failed write does not throw away what the peer has already answered. */
 class PatientSocket extends Socket {
+  /** True once a write failed because the peer is gone. */
+  broken = false;
+
   override _write(chunk: unknown, encoding: BufferEncoding, done: (error?: Error | null) => void): void {
-    super._write(chunk, encoding, (error) => done(isPeerGone(error) ? null : error));
+    super._write(chunk, encoding, (error) => done(this.#unlessGone(error)));
   }
 
   override _writev(
     chunks: { chunk: unknown; encoding: BufferEncoding }[],
     done: (error?: Error | null) => void,
   ): void {
-    super._writev?.(chunks, (error) => done(isPeerGone(error) ? null : error));
+    super._writev?.(chunks, (error) => done(this.#unlessGone(error)));
+  }
+
+  #unlessGone(error: Error | null | undefined): Error | null {
+    this.broken ||= isPeerGone(error);
+    return isPeerGone(error) ? null : (error ?? null);
   }
 }
 
@@ -142,14 +151,14 @@ function collectReply(
 }
 
 async function send(
-  socket: Socket,
+  socket: PatientSocket,
   request: AsyncIterable<Uint8Array>,
   answered: { readonly yet: boolean },
   reply: Promise<unknown>,
   halfClose: boolean,
 ): Promise<void> {
   for await (const chunk of request) {
-    if (answered.yet || socket.destroyed) return;
+    if (answered.yet || socket.broken || socket.destroyed) return;
     if (!socket.write(chunk)) await Promise.race([drained(socket), reply]);
   }
   if (halfClose && !answered.yet) socket.end();
