@@ -42,6 +42,7 @@ export function createEndpoints(options: {
   return {
     run: (signal, attempt) =>
       withDeadline([signal, closing.signal], timeoutMs, async (deadline) => {
+        if (deadline.aborted) return abortedBy(deadline);
         if (!(await slots.take(deadline))) return waitedInVain(deadline, options.concurrency);
         try {
           return await tryInTurn(order, deadline, attempt);
@@ -101,10 +102,10 @@ function createOrder(addresses: readonly Address[], cooldownMs: number, now: () 
   let turn = 0;
   return {
     next() {
-      const start = turn++ % Math.max(addresses.length, 1);
-      const rotated = [...addresses.slice(start), ...addresses.slice(0, start)];
       const isDown = (address: Address) => (downUntil.get(address) ?? 0) > now();
-      return [...rotated.filter((address) => !isDown(address)), ...rotated.filter(isDown)];
+      const up = addresses.filter((address) => !isDown(address));
+      const start = turn++ % Math.max(up.length, 1);
+      return [...up.slice(start), ...up.slice(0, start), ...addresses.filter(isDown)];
     },
     down: (address) => void downUntil.set(address, now() + cooldownMs),
     up: (address) => void downUntil.delete(address),
@@ -119,7 +120,6 @@ function createSlots(concurrency: number): Slots {
   let free = concurrency;
   return {
     async take(signal) {
-      if (signal.aborted) return false;
       if (free > 0) {
         free--;
         return true;
