@@ -1,0 +1,29 @@
+/**
+ * state-folder — a process started as root becomes the owner of the state folder before it touches anything.
+ *
+ * Where the folder does not exist it is created, owned by whoever we are. Where root owns it, root stays, and the log
+ * says what would be better.
+ */
+import { mkdirSync, statSync } from 'node:fs';
+import { PermFail } from '../workers/fail.ts';
+import type { Log } from '../workers/log.ts';
+
+/** Creates `folder` where it is missing and takes on its owner's user and group. Throws `PermFail` where it can't. */
+export function becomeOwner(folder: string, log: Log): void {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+  } catch (cause) {
+    throw new PermFail(`Cannot create state folder ${folder}: create it, owned by the user that Sluice shall run as`, {
+      cause,
+    });
+  }
+  if (process.getuid?.() !== 0) return;
+  const { uid, gid } = statSync(folder);
+  if (uid === 0) {
+    log.warn({ folder }, 'Running as root, the owner of the state folder: chown it to a user of its own');
+    return;
+  }
+  process.initgroups?.(uid, gid);
+  process.setgid?.(gid);
+  process.setuid?.(uid);
+}

@@ -1,0 +1,43 @@
+/**
+ * walk — what one message carries with it through the pipeline, and everything it may touch on the way.
+ *
+ * Types only. Effects are handed in by main.ts; a test hands in literals.
+ */
+import type { Policies } from '../rules/policy.ts';
+import type { Log } from '../workers/log.ts';
+import type { Queue } from '../workers/queue.ts';
+import type { Marker } from './copy.ts';
+import type { History } from './history.ts';
+import type { Identity } from './identity.ts';
+import type { InFlight, Ledger } from './ledger.ts';
+import type { Transaction } from './listener.ts';
+import type { Quarantine } from './quarantine.ts';
+import type { Reinjector } from './reinject.ts';
+import type { Settlements } from './settlement.ts';
+
+/** Everything that a message may touch, handed in by main.ts (six literals in a test). */
+export type Effects = {
+  readonly scan: Queue['scan'];
+  readonly quarantine: Pick<Quarantine, 'put' | 'find'>;
+  readonly reinject: Reinjector['reinject'];
+  readonly ledger: Pick<Ledger, 'lookup' | 'commit' | 'attempts' | 'noteAttempt' | 'queueIdsOut'>;
+  readonly inFlight: InFlight;
+  readonly history: Pick<History, 'record'>;
+  readonly policies: () => Policies;
+  readonly now: () => number;
+  readonly marker: Marker;
+  readonly log: Log;
+};
+
+/** One message on its walk: what later steps need of the earlier ones. */
+export type Walk = {
+  readonly transaction: Transaction;
+  readonly effects: Effects;
+  readonly identity: Identity;
+  readonly settlements: Settlements;
+  /** One value for the whole walk: a reload in between changes nothing here. */
+  readonly policies: Policies;
+  /** False while the ledger does not answer: LMTP flows without it, SMTP does not get this far. */
+  ledgerUp: boolean;
+};
+
