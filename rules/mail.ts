@@ -134,18 +134,15 @@ export type Disposition = {
  * "surrogateescape" of PEP 383). `encodeWire` gives the same octets back.
  */
 export function decodeWire(octets: Uint8Array): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(octets);
-  } catch {
-    let text = '';
-    for (let at = 0; at < octets.length; ) {
-      const size = utf8SequenceSize(octets, at);
-      if (size === 0) text += String.fromCharCode(0xdc00 + (octets[at] ?? 0));
-      else text += new TextDecoder('utf-8', { ignoreBOM: true }).decode(octets.subarray(at, at + size));
-      at += Math.max(size, 1);
-    }
-    return text;
+  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+  let text = '';
+  for (let at = 0; at < octets.length; ) {
+    const valid = utf8Size(octets, at);
+    text += decoder.decode(octets.subarray(at, at + valid));
+    at += valid;
+    if (at < octets.length) text += String.fromCharCode(0xdc00 + (octets[at++] ?? 0));
   }
+  return text;
 }
 
 /** The octets of a string that `decodeWire` made; for every other string its UTF-8. */
@@ -160,15 +157,23 @@ export function encodeWire(text: string): Uint8Array {
   return Uint8Array.from(octets);
 }
 
-/** Size in octets of the valid UTF-8 sequence at `at` (RFC 3629), or 0 where there is none. */
-function utf8SequenceSize(octets: Uint8Array, at: number): number {
-  for (let size = 1; size <= 4 && at + size <= octets.length; size++) {
-    try {
-      new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(octets.subarray(at, at + size));
-      return size;
-    } catch {
-      // Not complete or not valid at this size: try one octet more (RFC 3629: four at most).
-    }
-  }
-  return 0;
+/** How many octets from `from` on are valid UTF-8, all sequences complete. */
+function utf8Size(octets: Uint8Array, from: number): number {
+  let at = from;
+  for (let size = 1; at < octets.length && size > 0; at += size) size = sequenceSize(octets, at);
+  return at - from;
+}
+
+/** Size in octets of the valid UTF-8 sequence at `at`, or 0 where there is none (table of RFC 3629 §4). */
+function sequenceSize(octets: Uint8Array, at: number): number {
+  const first = octets[at] ?? 0;
+  const second = octets[at + 1] ?? 0;
+  if (first < 0x80) return 1;
+  if (first < 0xc2 || first > 0xf4) return 0;
+  const least = first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80;
+  const most = first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf;
+  if (second < least || second > most) return 0;
+  const size = first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+  const rest = octets.subarray(at + 2, at + size);
+  return rest.length === size - 2 && rest.every((octet) => (octet & 0xc0) === 0x80) ? size : 0;
 }

@@ -44,9 +44,10 @@ export function replyFor(outcome: OutcomeName, detail?: string): Reply {
   return { code, enhanced: `${Math.floor(code / 100)}.${subject}`, text: safeText(line) };
 }
 
-/** A peer's reply in our own form: one line, printable ASCII, its enhanced code or a general one of the same class. */
+/** A peer's reply in our own form: one line, printable ASCII, its enhanced code or a general one of the code's class. */
 export function relayReply(peer: PeerReply): Reply {
-  const enhanced = peer.enhanced ?? `${Math.floor(peer.code / 100)}.0.0`;
+  const [enhanced = `${firstDigit(peer)}.0.0`] = /^[245]\.\d{1,3}\.\d{1,3}$/.exec(peer.enhanced ?? '') ?? [];
+  if (!enhanced.startsWith(`${firstDigit(peer)}.`)) return relayReply({ ...peer, enhanced: null });
   return { code: peer.code, enhanced, text: safeText(peer.text) };
 }
 
@@ -60,15 +61,20 @@ export type Judgement = 'accepted' | 'refused' | 'temporary' | 'misconfigured';
  * 552 5.3.4; 55x to the final dot. Every other 5xx is a mistake in a configuration and must not bounce mail.
  */
 export function judgeReply(stage: Stage, reply: PeerReply): Judgement {
-  if (reply.code >= 200 && reply.code < 400) return 'accepted';
-  if (reply.code >= 400 && reply.code < 500) return 'temporary';
-  if (reply.code < 550 || reply.code > 554) return 'misconfigured';
+  // Only DATA is answered by 354: a 3xx after the dot has accepted nothing, and after a 2xx nobody waits for a message.
+  if (firstDigit(reply) === (stage === 'data' ? 3 : 2)) return 'accepted';
+  if (firstDigit(reply) === 4) return 'temporary';
+  if (!(reply.code >= 550 && reply.code <= 559) || reply.code === 555) return 'misconfigured';
   const enhanced = reply.enhanced ?? '';
   const aboutTransaction = stage === 'mail' || stage === 'rcpt' || stage === 'data' || stage === 'dot';
   if (reply.code === 552 && enhanced === '5.3.4' && aboutTransaction) return 'refused';
   if (stage === 'dot') return 'refused';
   if (stage === 'rcpt' && /^5\.(?:1\.\d+|2\.\d+|6\.7)$/.test(enhanced)) return 'refused';
   return 'misconfigured';
+}
+
+function firstDigit({ code }: PeerReply): number {
+  return Math.floor(code / 100);
 }
 
 /** One line, printable ASCII, at most 400 octets: what may stand in a reply line (RFC 5321 §4.5.3.1.5 allows 512). */
