@@ -21,7 +21,7 @@ export type Conversation = { command: string; chunks: number[]; stream: Buffer; 
 export type FakeClamd = {
   readonly address: { kind: 'tcp'; host: string; port: number } | { kind: 'unix'; path: string };
   readonly conversations: readonly Conversation[];
-  /** Resolves the next time a connection gets to `step`, or is closed by the client. */
+  /** Resolves the next time a connection gets to `step`, or is closed; for that, hung connections go on reading. */
   next(step: Step | 'closed'): Promise<void>;
   stop(): Promise<void>;
 };
@@ -54,7 +54,10 @@ export async function startFakeClamd(
     address: addressOf(server),
     conversations,
     async next(step) {
-      await once(events, step);
+      const reached = once(events, step);
+      // A hung connection reads nothing, so it would not see the end either.
+      if (step === 'closed') for (const socket of sockets) socket.resume();
+      await reached;
     },
     async stop() {
       for (const socket of sockets) socket.destroy();
@@ -86,7 +89,7 @@ function converse(
     acted = true;
   };
   reach('connect');
-  socket.on('end', () => acted || socket.end());
+  socket.on('end', () => socket.destroy());
   socket.on('data', (octets) => {
     if (acted) return;
     unread = Buffer.concat([unread, octets]);
@@ -120,7 +123,9 @@ async function perform(socket: Socket, act: Act): Promise<void> {
     if (act.say !== undefined && !socket.write(act.say, 'latin1')) await setImmediate();
   } while (act.do === 'endless' && !socket.destroyed && (await setImmediate(true)));
   if (act.do === 'close') socket.end(() => socket.destroy());
-  if (act.do === 'reset') socket.resetAndDestroy();
+  // A unix socket has no RST; closed with unread octets in it, it gives the peer ECONNRESET all the same.
+  if (act.do === 'reset' && socket.remoteFamily === undefined) socket.destroy();
+  else if (act.do === 'reset') socket.resetAndDestroy();
 }
 
 function verdictOf(stream: Buffer): string {
