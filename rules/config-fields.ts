@@ -1,0 +1,117 @@
+/**
+ * config-fields — what each key of sluice.yaml may hold.
+ *
+ * Hides ranges and spellings: sizes (`100MB`, KB = 1024), addresses, the two forms of `redis`. Defaults and what keys mean together
+ * are in config.ts.
+ */
+import { addressField, networkField } from './address.ts';
+import type { Address } from './address.ts';
+import {
+  choiceField,
+  flagField,
+  foundText,
+  listField,
+  nullableField,
+  numberField,
+  readFields,
+  scalarField,
+  textField,
+} from './fields.ts';
+import type { Reader } from './fields.ts';
+
+/** Where the queues are; parsed, but this version has no use for it yet. */
+export type RedisConfig = {
+  readonly url: string;
+  readonly sentinels: readonly Address[];
+  readonly tls: boolean;
+  readonly prefix: string;
+  readonly messageBytesMax: number;
+};
+
+const listenField = nullableField(addressField('listen'), 'for no such listener');
+const scannersField = nullableField(listField(addressField('connect')), 'for none here');
+
+/** Every key of sluice.yaml. */
+export const readers = {
+  role: choiceField('primary', 'backup'),
+  'listen.smtp': listenField,
+  'listen.lmtp': listenField,
+  'listen.outbound': listenField,
+  'listen.trustedClients': listField(networkField),
+  mode: choiceField('filter', 'observe'),
+  reinject: addressField('connect'),
+  'scan.virus': flagField,
+  'scan.spam': flagField,
+  clamd: scannersField,
+  spamd: scannersField,
+  spamdUser: nullableField(textField('the name of a user', 100), "for spamd's own"),
+  redis: nullableField(redisField(), 'for scans in this process'),
+  state: textField('the path of a folder', 4000),
+  spool: nullableField(textField('the path of a folder', 4000), 'for the folder spool under state'),
+  policies: nullableField(textField('the path of a file', 4000), 'for the shipped policies only'),
+  'review.listen': listenField,
+  'health.filter': listenField,
+  'health.worker': listenField,
+  'health.review': listenField,
+  'limits.messageBytes': sizeField(1024, 4 * 1024 ** 3),
+  // R5: after Postfix's data_done_timeout (1200 s) less the 30 s that we stop before it, an answer makes duplicates.
+  'limits.deadlineSeconds': numberField({ min: 1, max: 1170 }),
+  'limits.inFlight': numberField({ min: 1, max: 10_000, whole: true }),
+  'limits.spamBytes': sizeField(1024, 256 * 1024 ** 2),
+  'history.retentionDays': numberField({ min: 1, max: 3650, whole: true }),
+};
+/** A size in octets: a number, or a number with B, KB, MB or GB behind it; KB = 1024. */
+function sizeField(min: number, max: number): Reader<number> {
+  const expects = `a size from ${formatSize(min)} to ${formatSize(max)}, like 512KB or 100MB`;
+  return scalarField(expects, (value) => {
+    const text = /^(\d{1,15}(?:\.\d{1,3})?)\s?(|[kmg]i?)b?$/i.exec(String(value));
+    if (text === null || typeof value === 'boolean') return undefined;
+    const unit = ['', 'k', 'm', 'g'].indexOf((text[2] ?? '').slice(0, 1).toLowerCase());
+    const octets = Math.floor(Number(text[1]) * 1024 ** unit);
+    return octets >= min && octets <= max ? octets : undefined;
+  });
+}
+
+function formatSize(octets: number): string {
+  const unit = Math.min(3, Math.floor(Math.log2(octets) / 10));
+  return `${octets / 1024 ** unit}${['B', 'KB', 'MB', 'GB'][unit]}`;
+}
+
+/** A URL, or a map with more; what stands there is never repeated in a problem, because it may hold a password. */
+function redisField(): Reader<RedisConfig> {
+  const expects =
+    'a URL like redis://127.0.0.1:6379/0, or a map { url, sentinels, tls, prefix, messageBytesMax }';
+  const urlField: Reader<string> = {
+    expects: 'a URL like redis://127.0.0.1:6379/0',
+    read(node, report) {
+      const value = node.kind === 'scalar' ? node.value : null;
+      if (typeof value === 'string' && /^rediss?:\/\//.test(value) && URL.canParse(value)) return value;
+      return report(node, `found no such URL: write ${urlField.expects}`);
+    },
+  };
+  const members = {
+    url: urlField,
+    sentinels: listField(addressField('connect')),
+    tls: flagField,
+    prefix: textField('a short text', 50),
+    messageBytesMax: sizeField(1024, 512 * 1024 ** 2),
+  };
+  return {
+    expects,
+    read(node, report) {
+      if (node.kind === 'list') return report(node, `${foundText(node)}: write ${expects}`);
+      const found = node.kind === 'map' ? readFields(node, members, report) : {};
+      const url = node.kind === 'map' ? found.url?.value : urlField.read(node, report);
+      if (node.kind === 'map' && !node.entries.has('url'))
+        report(node, `found no url: write ${urlField.expects}`);
+      if (url === undefined) return undefined;
+      return {
+        url,
+        sentinels: found.sentinels?.value ?? [],
+        tls: found.tls?.value ?? url.startsWith('rediss:'),
+        prefix: found.prefix?.value ?? 'sluice',
+        messageBytesMax: found.messageBytesMax?.value ?? 1024 ** 2,
+      };
+    },
+  };
+}

@@ -1,0 +1,245 @@
+/**
+ * config — sluice.yaml and the environment into one frozen Config; or every problem at once.
+ *
+ * Hides the form of the file, the defaults, and that a variable `SLUICE_LISTEN_SMTP` stands for the key `listen.smtp`.
+ * What fits together no better than a loop or an open relay is refused here. Reads nothing itself: text and environment
+ * are arguments. It never throws.
+ */
+import { formatAddress, isLoopback, isSameSocket, unixPathProblem } from './address.ts';
+import type { Address } from './address.ts';
+import { readers } from './config-fields.ts';
+import type { RedisConfig } from './config-fields.ts';
+import { inReadingOrder, parseDocument } from './document.ts';
+import type { Place, Problem, SourceNode, SourceText } from './document.ts';
+import { readFields } from './fields.ts';
+import type { Found, Reader, Report } from './fields.ts';
+import { variableNodes } from './variables.ts';
+
+export { formatAddress } from './address.ts';
+export type { Address } from './address.ts';
+export type { RedisConfig } from './config-fields.ts';
+
+/** Everything that Sluice must be told, complete; DESIGN's section "Configuration". Sizes in octets. */
+export type Config = {
+  readonly role: 'primary' | 'backup';
+  readonly listen: {
+    readonly smtp: Address | null;
+    readonly lmtp: Address | null;
+    readonly outbound: Address | null;
+    /** IP addresses and networks (`10.0.0.0/8`). */
+    readonly trustedClients: readonly string[];
+  };
+  readonly mode: 'filter' | 'observe';
+  readonly reinject: Address;
+  readonly scan: { readonly virus: boolean; readonly spam: boolean };
+  /** Empty: none here. */
+  readonly clamd: readonly Address[];
+  readonly spamd: readonly Address[];
+  readonly spamdUser: string | null;
+  readonly redis: RedisConfig | null;
+  readonly state: string;
+  readonly spool: string;
+  /** The site's policies; null: the shipped ones only. */
+  readonly policies: string | null;
+  /** False where `policies` is the default beside the configuration, which need not exist. */
+  readonly policiesNamed: boolean;
+  readonly review: { readonly listen: Address | null };
+  readonly health: {
+    readonly filter: Address | null;
+    readonly worker: Address | null;
+    readonly review: Address | null;
+  };
+  readonly limits: {
+    readonly messageBytes: number;
+    readonly deadlineSeconds: number;
+    readonly inFlight: number;
+    readonly spamBytes: number;
+  };
+  readonly history: { readonly retentionDays: number };
+};
+
+type FoundFields = Found<typeof readers>;
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * The configuration of a file (null: none, all defaults) with the variables of an environment over it. Relative paths
+ * become relative to the file's folder. `config` is null where there is any problem.
+ */
+export function parseConfig(
+  source: SourceText | null,
+  environment: Environment,
+): { config: Config | null; problems: readonly Problem[] } {
+  const problems: Problem[] = [];
+  const report: Report = ({ file, line, column, path }, message) => {
+    problems.push({ file, line, column, path, message });
+    return undefined;
+  };
+  const parsedFile = source?.file ?? '(no file)';
+  const parsed = parseDocument(source?.text ?? '', parsedFile);
+  problems.push(...parsed.problems);
+  const found: FoundFields = {
+    ...(parsed.root === null ? {} : readFields(parsed.root, readers, report)),
+    ...readVariables(environment, report),
+  };
+  const config = configOf(found, folderOf(source?.file ?? ''), source !== null);
+  checkTogether(config, found, { file: parsedFile, line: null, column: null, path: '' }, report);
+  if (problems.length > 0) return { config: null, problems: inReadingOrder(problems) };
+  return { config: frozen(config), problems };
+}
+
+function readVariables(environment: Environment, report: Report): FoundFields {
+  const nodes = variableNodes(environment, Object.keys(readers), report);
+  const found: Record<string, { value: unknown; node: SourceNode }> = {};
+  for (const [key, reader] of Object.entries<Reader<unknown>>(readers)) {
+    const node = nodes.get(key);
+    const value = node === undefined ? undefined : reader.read(node, report);
+    if (node !== undefined && value !== undefined) found[key] = { value, node };
+  }
+  return found as FoundFields;
+}
+
+/** What was found over the defaults: the one place where a default stands. */
+function configOf(found: FoundFields, folder: string, hasFile: boolean): Config {
+  const at = (address: Address | null) => (address === null ? null : inFolder(address, folder));
+  const path = (text: string) => resolvePath(folder, text);
+  const state = path(found.state?.value ?? '/var/lib/sluice');
+  const spool = found.spool?.value ?? null;
+  const policies = found.policies === undefined ? (hasFile ? 'policies.yaml' : null) : found.policies.value;
+  return {
+    role: found.role?.value ?? 'primary',
+    listen: {
+      smtp: at(valueOr(found['listen.smtp'], tcp(10024))),
+      lmtp: at(valueOr(found['listen.lmtp'], tcp(10023))),
+      outbound: at(valueOr(found['listen.outbound'], null)),
+      trustedClients: found['listen.trustedClients']?.value ?? [],
+    },
+    mode: found.mode?.value ?? 'filter',
+    reinject: inFolder(found.reinject?.value ?? tcp(10025), folder),
+    scan: { virus: found['scan.virus']?.value ?? true, spam: found['scan.spam']?.value ?? true },
+    clamd: (valueOr(found.clamd, [unix('/run/clamav/clamd.ctl')]) ?? []).map((address) =>
+      inFolder(address, folder),
+    ),
+    spamd: (valueOr(found.spamd, [tcp(783)]) ?? []).map((address) => inFolder(address, folder)),
+    spamdUser: valueOr(found.spamdUser, null),
+    redis: valueOr(found.redis, null),
+    state,
+    spool: spool === null ? resolvePath(state, 'spool') : path(spool),
+    policies: policies === null ? null : path(policies),
+    policiesNamed: found.policies !== undefined,
+    review: { listen: at(valueOr(found['review.listen'], tcp(8025))) },
+    health: {
+      filter: at(valueOr(found['health.filter'], tcp(9025))),
+      worker: at(valueOr(found['health.worker'], tcp(9026))),
+      review: at(valueOr(found['health.review'], tcp(9027))),
+    },
+    limits: {
+      messageBytes: found['limits.messageBytes']?.value ?? 100 * 1024 ** 2,
+      deadlineSeconds: found['limits.deadlineSeconds']?.value ?? 300,
+      inFlight: found['limits.inFlight']?.value ?? 100,
+      spamBytes: found['limits.spamBytes']?.value ?? 512 * 1024,
+    },
+    history: { retentionDays: found['history.retentionDays']?.value ?? 180 },
+  };
+}
+
+/** A field that may be null, so that `??` would take an explicit null for a missing one. */
+function valueOr<T>(field: { readonly value: T } | undefined, otherwise: T): T {
+  return field === undefined ? otherwise : field.value;
+}
+
+function tcp(port: number): Address {
+  return { kind: 'tcp', host: '127.0.0.1', port };
+}
+
+function unix(path: string): Address {
+  return { kind: 'unix', path, mode: null, owner: null };
+}
+
+/** What is right by itself and wrong together. */
+function checkTogether(config: Config, found: FoundFields, file: Place, report: Report): void {
+  const placeOf = (key: keyof typeof readers): Place => found[key]?.node ?? { ...file, path: key };
+  if (found.redis !== undefined && found.redis.value !== null) {
+    report(
+      placeOf('redis'),
+      'this version has no Redis queue yet, the next one brings it: write redis: null',
+    );
+  }
+  for (const scanner of ['virus', 'spam'] as const) {
+    const daemon = scanner === 'virus' ? 'clamd' : 'spamd';
+    if (!config.scan[scanner] || config[daemon].length > 0 || config.redis !== null) continue;
+    const what = `${daemon} is null and there is no redis, but scan.${scanner} is true`;
+    report(placeOf(daemon), `${what}: write the address of ${daemon}, or scan.${scanner}: false`);
+  }
+  checkAddresses(config, placeOf, report);
+}
+
+function checkAddresses(config: Config, placeOf: (key: keyof typeof readers) => Place, report: Report): void {
+  const listeners = {
+    'listen.smtp': config.listen.smtp,
+    'listen.lmtp': config.listen.lmtp,
+    'listen.outbound': config.listen.outbound,
+    'review.listen': config.review.listen,
+    'health.filter': config.health.filter,
+    'health.worker': config.health.worker,
+    'health.review': config.health.review,
+  };
+  const taken: { key: string; address: Address }[] = [];
+  for (const [key, address] of Object.entries(listeners) as [keyof typeof listeners, Address | null][]) {
+    if (address === null) continue;
+    const problem = unixPathProblem(address);
+    if (problem !== null) report(placeOf(key), problem);
+    const takesMail = key.startsWith('listen.');
+    if (takesMail && !isLoopback(address) && config.listen.trustedClients.length === 0) {
+      const what = `${formatAddress(address)} is no loopback address and listen.trustedClients is empty`;
+      report(placeOf(key), `${what}: name the hosts that may hand in mail, or listen on 127.0.0.1`);
+    }
+    const other = taken.find((earlier) => isSameSocket(earlier.address, address));
+    if (other !== undefined) report(placeOf(key), `taken by ${other.key} already: write another address`);
+    taken.push({ key, address });
+  }
+  const { smtp, lmtp, outbound } = config.listen;
+  if (smtp === null && lmtp === null && outbound === null) {
+    report(
+      placeOf('listen.smtp'),
+      'all listeners are null, so no mail can come in: write an address for one of them',
+    );
+  }
+  const loop = taken.find(({ address }) => isSameSocket(address, config.reinject));
+  if (loop !== undefined)
+    report(placeOf('reinject'), `the same as ${loop.key}, a loop: write that of the return smtpd`);
+  for (const [key, addresses] of [
+    ['reinject', [config.reinject]],
+    ['clamd', config.clamd],
+    ['spamd', config.spamd],
+  ] as const) {
+    for (const problem of addresses.map(unixPathProblem)) if (problem !== null) report(placeOf(key), problem);
+  }
+}
+
+/** The folder of a file's path, '' where the path names none. */
+function folderOf(file: string): string {
+  return file.slice(0, file.lastIndexOf('/') + 1);
+}
+
+function inFolder(address: Address, folder: string): Address {
+  return address.kind === 'unix' ? { ...address, path: resolvePath(folder, address.path) } : address;
+}
+
+/** A path relative to a folder, `.` and `..` taken out; absolute paths stay (no links are followed, nothing is read). */
+function resolvePath(folder: string, path: string): string {
+  const joined = path.startsWith('/') || folder === '' ? path : `${folder}/${path}`;
+  const parts: string[] = [];
+  for (const part of joined.split('/')) {
+    if (part === '..' && parts.length > 0 && parts.at(-1) !== '..') parts.pop();
+    else if (part === '..' && joined.startsWith('/')) continue;
+    else if (part !== '' && part !== '.') parts.push(part);
+  }
+  return (joined.startsWith('/') ? '/' : '') + parts.join('/') || '.';
+}
+
+function frozen<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value;
+  Object.freeze(value);
+  for (const member of Object.values(value)) frozen(member);
+  return value;
+}
