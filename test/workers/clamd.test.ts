@@ -229,6 +229,25 @@ test('scan() reads no more of the message than clamd takes', async (t) => {
   assert.ok(readBytes < 50e6, `${readBytes} octets were read`);
 });
 
+test('scan() stops reading the message when clamd has answered early', async (t) => {
+  const fake = await startFakeClamd({
+    script: [{ at: 'chunk', do: 'close', say: 'INSTREAM size limit exceeded. ERROR\0' }],
+  });
+  t.after(() => fake.stop());
+  const left = Promise.withResolvers<void>();
+  const endless: Readable = {
+    async *read() {
+      try {
+        for (;;) yield Buffer.alloc(65_536);
+      } finally {
+        left.resolve();
+      }
+    },
+  };
+  assertUnchecked(await scan(fake.address, endless), 'overLimit');
+  await left.promise;
+});
+
 test('scan() rejects with the TempFail of a message that can not be read, and ends no stream', async (t) => {
   const fake = await startFakeClamd();
   t.after(() => fake.stop());
