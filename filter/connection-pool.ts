@@ -4,7 +4,7 @@
  * Hides which are idle, which went stale (the peer closed or spoke: dropped at once), how long one may idle and how often
  * it may be used, and the queue for a free one. What the peer last offered is remembered. Fails with ConnectionFail.
  */
-import type { Address } from '../workers/exchange.ts';
+import type { Address } from '../rules/address.ts';
 import type { Log } from '../workers/log.ts';
 import { type Offers, type PeerOffers, permissiveOffers } from './offers.ts';
 import { ConnectionFail, openConnection, type SmtpConnection } from './smtp-client.ts';

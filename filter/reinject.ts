@@ -18,18 +18,18 @@ export type { Outcome } from './outcome.ts';
 
 export type Reinjector = {
   /** What the return smtpd last offered; permissive before the first contact. */
-  offers(): Offers;
+  readonly offers: () => Offers;
   /** Connects anew and says what is offered. Throws TempFail where the return smtpd can't be talked to. */
-  probe(signal?: AbortSignal): Promise<PeerOffers>;
+  readonly probe: (signal?: AbortSignal) => Promise<PeerOffers>;
   /**
    * Hands the message over and says what became of each of `job.recipients`, in order. Never throws for the peer's
    * failure, nor for one of the source. `signal` is honoured until our dot, never after. Where the peer takes too few
    * recipients at once there are several transactions; one that fails leaves those before it accepted, also with
    * `allOrNothing`.
    */
-  reinject(job: HandOff, signal: AbortSignal): Promise<readonly Outcome[]>;
+  readonly reinject: (job: HandOff, signal: AbortSignal) => Promise<readonly Outcome[]>;
   /** Says QUIT on idle connections and drops the others, before the dot or after it: drain first. */
-  close(): Promise<void>;
+  readonly close: () => Promise<void>;
 };
 
 export type ReinjectorOptions = PoolOptions & {

@@ -7,8 +7,8 @@
  */
 import { connect, type Socket } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
+import { type Address, formatAddress } from '../rules/address.ts';
 import { judgeReply, type OutcomeName, type PeerReply } from '../rules/replies.ts';
-import { type Address, addressText } from '../workers/exchange.ts';
 import { TempFail } from '../workers/fail.ts';
 import { commandLine } from './client-commands.ts';
 import { parseOffers, type PeerOffers } from './offers.ts';
@@ -223,7 +223,7 @@ export class SmtpConnection {
 
   /** Replies that came before the end stay readable. */
   #lost(why: string): void {
-    this.fail(new ConnectionFail(`connection to ${addressText(this.#options.address)} lost: ${why}`));
+    this.fail(new ConnectionFail(`connection to ${formatAddress(this.#options.address)} lost: ${why}`));
   }
 
   #wait<T>(
@@ -249,7 +249,7 @@ export class SmtpConnection {
   }
 
   #timeOut(what: string, timeoutMs: number): void {
-    const where = addressText(this.#options.address);
+    const where = formatAddress(this.#options.address);
     this.fail(new ConnectionFail(`no ${what} from ${where} within ${timeoutMs} ms`));
   }
 }

@@ -63,7 +63,14 @@ export type FakeTransaction = {
   state: 'open' | 'data' | 'dot' | 'committed' | 'refused' | 'reset' | 'lost';
 };
 
-export type FakeConnection = { readonly lines: string[]; open: boolean; readonly closed: Promise<void> };
+export type FakeConnection = {
+  /** Command lines without CRLF. */
+  readonly lines: string[];
+  /** Outside of messages: what each single read from the socket brought. */
+  readonly reads: string[];
+  open: boolean;
+  readonly closed: Promise<void>;
+};
 
 export type FakeReturnSmtpd = {
   readonly address:
@@ -180,7 +187,7 @@ class ReturnSmtpd implements FakeReturnSmtpd {
 
   #accept(socket: Socket): void {
     const { promise: closed, resolve } = Promise.withResolvers<void>();
-    const connection: FakeConnection = { lines: [], open: true, closed };
+    const connection: FakeConnection = { lines: [], reads: [], open: true, closed };
     const session = new Session(this, socket, connection, this.connections.push(connection) - 1);
     this.#sockets.add(socket);
     socket.setNoDelay(true);
@@ -230,7 +237,10 @@ class Session {
 
   take(chunk: Buffer): void {
     if (this.#message !== null && !this.#stopped) this.#takeMessage(chunk);
-    else this.#unread = Buffer.concat([this.#unread, chunk]);
+    else {
+      this.#connection.reads.push(chunk.toString('latin1'));
+      this.#unread = Buffer.concat([this.#unread, chunk]);
+    }
     this.#proceed();
   }
 
