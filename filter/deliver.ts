@@ -29,7 +29,11 @@ export async function deliver(walk: Walk, { recipients, marks }: Disposition): P
   await noteSettled(walk, final);
 }
 
-function settle({ settlements, effects, identity }: Walk, recipient: Recipient, outcome: Outcome | undefined): void {
+function settle(
+  { settlements, effects, identity }: Walk,
+  recipient: Recipient,
+  outcome: Outcome | undefined,
+): void {
   const about = { queueId: identity.queueId, recipient: recipient.address };
   switch (outcome?.kind) {
     case 'accepted':
@@ -40,7 +44,10 @@ function settle({ settlements, effects, identity }: Walk, recipient: Recipient, 
     case 'tempfail': {
       const alarm = outcome.outcome === 'returnMisconfigured';
       const write = alarm ? effects.log.error : effects.log.warn;
-      write({ ...about, outcome: outcome.outcome, detail: outcome.detail, alarm }, 'Cannot reinject: deferred');
+      write(
+        { ...about, outcome: outcome.outcome, detail: outcome.detail, alarm },
+        'Cannot reinject: deferred',
+      );
       return settlements.defer([recipient], outcome.outcome);
     }
     case undefined:
@@ -64,9 +71,14 @@ export async function notifyRefused(walk: Walk, dispositions: readonly Dispositi
 }
 
 /** True when the notification was accepted, is not wanted, or can never be delivered. */
-async function handOverDsn(walk: Walk, refused: readonly Recipient[], all: readonly Disposition[]): Promise<boolean> {
+async function handOverDsn(
+  walk: Walk,
+  refused: readonly Recipient[],
+  all: readonly Disposition[],
+): Promise<boolean> {
   const { transaction, effects, settlements, identity } = walk;
-  const verdictOf = (one: Recipient) => all.find(({ recipients }) => recipients.includes(one))?.verdict ?? 'unchecked';
+  const verdictOf = (one: Recipient) =>
+    all.find(({ recipients }) => recipients.includes(one))?.verdict ?? 'unchecked';
   const wanted = refused.filter((one) => wantsDsn(transaction.envelope, one, verdictOf(one)));
   const about = { queueId: identity.queueId, refused: refused.length, notified: wanted.length };
   effects.log.warn(about, 'Recipients refused by the return smtpd beside accepted ones');
@@ -84,18 +96,11 @@ async function handOverDsn(walk: Walk, refused: readonly Recipient[], all: reado
     boundary: randomUUID(),
     messageId: `<${randomUUID()}@${effects.marker.hostname}>`,
   });
-  const recipient: Recipient = { address: dsn.recipient, notify: 'NEVER', orcpt: null };
-  const envelope = { sender: '', body: null, smtputf8: transaction.envelope.smtputf8, ret: null, envid: null };
-  const outcomes = await effects.reinject(
-    {
-      envelope: { ...envelope, recipients: [recipient], xforward: {} },
-      recipients: [recipient],
-      bytes: async function* () {
-        yield dsn.bytes;
-      },
-      allOrNothing: true,
-    },
-    transaction.signal,
-  );
+  const bytes = async function* () {
+    yield dsn.bytes;
+  };
+  const { envelope } = dsn;
+  const handOff = { envelope, recipients: envelope.recipients, bytes, allOrNothing: true };
+  const outcomes = await effects.reinject(handOff, transaction.signal);
   return outcomes[0]?.kind === 'accepted' || outcomes[0]?.kind === 'refused';
 }

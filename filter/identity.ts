@@ -29,11 +29,15 @@ export async function identify(transaction: Transaction): Promise<Identity> {
   const { envelope, message } = transaction;
   const head = await message.head(headBytesMax);
   const facts = parseFacts(head);
-  const queueId = xforwardIdent(envelope.xforward) ?? facts.localQueueId;
-  const digest = await digestFrom(message, ledgerSkip(head));
+  const ident = xforwardIdent(envelope.xforward);
+  const queueId = ident ?? facts.localQueueId;
+  const digest = await digestFrom(message, ledgerSkip(head, ident));
   const keys = new Map<Recipient, string>();
   for (const recipient of queueId === null ? [] : envelope.recipients) {
-    keys.set(recipient, ledgerKey({ queueId: queueId ?? '', sha256: digest, sender: envelope.sender, recipient }));
+    keys.set(
+      recipient,
+      ledgerKey({ queueId: queueId ?? '', sha256: digest, sender: envelope.sender, recipient }),
+    );
   }
   return { queueId, digest, keys, facts };
 }

@@ -1,81 +1,97 @@
 /**
  * main — the filter process: read → create → listen → drain.
  *
- * Hides the order in which things start and stop. Nothing here knows mail. SIGHUP reloads the policies; SIGTERM and
- * SIGINT stop accepting, finish what is in flight inside the deadline and end with 0. An error outside any message
- * ends the process: the supervisor starts it again, Postfix retries.
+ * Hides the order in which things start and stop. Nothing here knows mail. SIGTERM stops accepting, finishes what is
+ * in flight inside the deadline and ends with 0. Throws PermFail or TempFail where it can't start.
  */
 import { hostname } from 'node:os';
-import { join } from 'node:path';
-import { formatAddress } from '../rules/config.ts';
-import { createLog } from '../workers/log.ts';
-import { createQueue } from '../workers/queue.ts';
-import { createScanner } from '../workers/scan.ts';
-import { createSpool } from '../workers/spool.ts';
-import { type Site, watchPolicies } from '../workers/site.ts';
+import { type Config, formatAddress } from '../rules/config.ts';
 import { createScannerClients, reportScanners } from '../workers/clients.ts';
+import { createLog, type Log } from '../workers/log.ts';
+import { createQueue, type Ticket } from '../workers/queue.ts';
+import { createScanner } from '../workers/scan.ts';
+import { endOnUncaught, untilSignal } from '../workers/signals.ts';
+import { type Site, watchPolicies } from '../workers/site.ts';
+import { createSpool } from '../workers/spool.ts';
 import { version } from '../workers/version.ts';
-import { openHistory } from './history.ts';
-import { createInFlight, openLedger } from './ledger.ts';
-import { createListener, type Listener } from './listener.ts';
-import { becomeOwner } from './state-folder.ts';
+import { createAdmission } from './admission.ts';
+import { createInFlight } from './ledger.ts';
+import { createListener, type Listener, type ListenerOptions } from './listener.ts';
+import { openMemory } from './memory.ts';
 import { filterMessage } from './pipeline.ts';
-import { openQuarantine } from './quarantine.ts';
 import { createReinjector } from './reinject.ts';
-import type { Effects } from './walk.ts';
+import { becomeOwner } from './state-folder.ts';
 
 /** Runs the filter process for this site until a signal ends it; resolves with its exit code. */
 export async function runFilter(site: Site): Promise<number> {
   const { config } = site;
   const log = createLog({ name: 'filter' });
+  endOnUncaught(log);
   becomeOwner(config.state, log);
+  const host = hostname();
   const deadlineMs = config.limits.deadlineSeconds * 1000;
   const policies = watchPolicies(site, log);
   const clients = createScannerClients(config, log);
   const spool = await createSpool({ folder: config.spool, log });
   const queue = createQueue({ spool, scanner: createScanner(clients) });
-  const quarantine = await openQuarantine({ folder: join(config.state, 'quarantine'), file: join(config.state, 'quarantine.db'), log });
-  const ledger = await openLedger({ file: join(config.state, 'ledger.db'), log });
-  const history = await openHistory({ file: join(config.state, 'history.db'), log });
-  const reinjector = createReinjector({ address: config.reinject, hostname: hostname(), connectionsMax: config.limits.inFlight, log });
-  const effects: Effects = {
-    scan: queue.scan,
+  const memory = await openMemory(config, log);
+  const { inFlight: connectionsMax, messageBytes: sizeBytesMax } = config.limits;
+  const reinjector = createReinjector({ address: config.reinject, hostname: host, connectionsMax, log });
+  const effects = {
+    scan: (ticket: Ticket, signal: AbortSignal) => queue.scan(ticket, signal),
     reinject: reinjector.reinject,
     inFlight: createInFlight(),
     policies: policies.current,
     now: Date.now,
-    marker: { scanner: `Sluice ${version}`, hostname: hostname() },
-    quarantine,
-    ledger,
-    history,
+    marker: { scanner: `Sluice ${version}`, hostname: host },
     log,
+    quarantine: memory.quarantine,
+    ledger: memory.ledger,
+    history: memory.history,
   };
-  const admission = createAdmission(config.limits.inFlight);
-  const listeners: Listener[] = [];
+  const { admit } = createAdmission(config.limits.inFlight);
+  const listeners = await listen(config, log, {
+    hostname: host,
+    spool,
+    sizeBytesMax,
+    deadlineMs,
+    admit,
+    offers: reinjector.offers,
+    log,
+    onMessage: (transaction) => filterMessage(transaction, effects),
+  });
   const drain = async (): Promise<void> => {
     policies.close();
     await Promise.all(listeners.map((listener) => listener.close(deadlineMs)));
     await Promise.all([reinjector.close(), queue.close()]);
-    await Promise.all([spool.close(), quarantine.close(), ledger.close(), history.close()]);
+    await Promise.all([spool.close(), memory.close()]);
   };
-  for (const { protocol, direction, address } of feedsOf(config)) {
-    const listener = await createListener({
-      protocol,
-      direction,
-      address,
-      hostname: hostname(),
-      spool,
-      trustedClients: config.listen.trustedClients,
-      sizeBytesMax: config.limits.messageBytes,
-      deadlineMs,
-      admit: admission.admit,
-      offers: reinjector.offers,
-      onMessage: (transaction) => filterMessage(transaction, effects),
-      log,
-    });
+  const stopped = untilSignal(policies.reload, drain, log);
+  log.info({ version, state: config.state, reinject: formatAddress(config.reinject) }, 'Filter runs');
+  void reportScanners(clients, log);
+  reinjector.probe().then(
+    (offers) => log.info({ offers }, 'Return smtpd answers'),
+    (cause: unknown) =>
+      log.error({ err: cause }, 'Return smtpd does not answer: mail is deferred until it does'),
+  );
+  return stopped;
+}
+
+async function listen(
+  { listen: { smtp, lmtp, outbound, trustedClients } }: Config,
+  log: Log,
+  shared: Omit<ListenerOptions, 'protocol' | 'direction' | 'address' | 'trustedClients'>,
+): Promise<Listener[]> {
+  const listeners: Listener[] = [];
+  for (const [address, protocol, direction] of [
+    [smtp, 'smtp', 'inbound'],
+    [lmtp, 'lmtp', 'inbound'],
+    [outbound, 'smtp', 'outbound'],
+  ] as const) {
+    if (address === null) continue;
+    const listener = await createListener({ ...shared, address, protocol, direction, trustedClients });
     listeners.push(listener);
     log.info({ protocol, direction, address: formatAddress(listener.address) }, 'Listening');
   }
-  await reportStart(site, { clients, reinjector, quarantine, log });
-  return untilSignal(policies.reload, drain, log);
+  return listeners;
 }

@@ -26,5 +26,7 @@ function entryOf({ identity, settlements, effects }: Walk, recipient: Recipient)
   if (settlement === undefined || settlement.kind === 'deferred' || settlement.repeated) return [];
   if (key === undefined || identity.queueId === null) return [];
   const { kind, reply, queueIdOut, quarantineId } = settlement;
-  return [{ key, queueId: identity.queueId, outcome: kind, reply, queueIdOut, quarantineId, at: effects.now() }];
+  return [
+    { key, queueId: identity.queueId, outcome: kind, reply, queueIdOut, quarantineId, at: effects.now() },
+  ];
 }

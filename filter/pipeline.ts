@@ -23,7 +23,14 @@ export async function filterMessage(transaction: Transaction, effects: Effects):
   let claimed: readonly string[] = [];
   try {
     const identity = await identify(transaction);
-    const walk: Walk = { transaction, effects, identity, settlements, policies: effects.policies(), ledgerUp: true };
+    const walk: Walk = {
+      transaction,
+      effects,
+      identity,
+      settlements,
+      policies: effects.policies(),
+      ledgerUp: true,
+    };
     claimed = claim(walk);
     await walkThrough(walk);
   } catch (cause) {
@@ -71,7 +78,8 @@ async function repeatEarlier(walk: Walk): Promise<void> {
       if (entry !== undefined) settlements.repeat(recipient, entry);
     }
     await adoptHeld(walk);
-    const earlierIds = settlements.open().length === 0 ? [] : await effects.ledger.queueIdsOut(identity.queueId ?? '');
+    const earlierIds =
+      settlements.open().length === 0 ? [] : await effects.ledger.queueIdsOut(identity.queueId ?? '');
     if (identity.facts.topReceivedId !== null && earlierIds.includes(identity.facts.topReceivedId)) {
       effects.log.error({ queueId: identity.queueId, alarm: true }, 'Content filter loop: message deferred');
       settlements.deferRest('loop');

@@ -45,7 +45,8 @@ export function createSettlements(recipients: readonly Recipient[]): Settlements
     if (!settled.has(recipient)) settled.set(recipient, settlement);
   };
   const open = (): Recipient[] => recipients.filter((recipient) => !settled.has(recipient));
-  const of = (kind: Settlement['kind']): Recipient[] => recipients.filter((one) => settled.get(one)?.kind === kind);
+  const of = (kind: Settlement['kind']): Recipient[] =>
+    recipients.filter((one) => settled.get(one)?.kind === kind);
   const defer = (some: readonly Recipient[], outcome: OutcomeName): void => {
     for (const one of some) settle(one, { ...nothing, kind: 'deferred', reply: replyFor(outcome) });
   };
@@ -57,7 +58,8 @@ export function createSettlements(recipients: readonly Recipient[]): Settlements
     anyDeferred: () => of('deferred').length > 0,
     deliver: (one, queueIdOut) => settle(one, deliveredAs(queueIdOut)),
     hold: (some, quarantineId) => {
-      for (const one of some) settle(one, { ...nothing, kind: 'held', reply: heldReply(quarantineId), quarantineId });
+      for (const one of some)
+        settle(one, { ...nothing, kind: 'held', reply: heldReply(quarantineId), quarantineId });
     },
     discard: (some) => {
       for (const one of some) settle(one, { ...nothing, kind: 'discarded', reply: replyFor('discarded') });
@@ -94,7 +96,9 @@ function combine(all: readonly Settlement[]): Reply {
   const first = accepted[0] ?? all[0];
   if (first === undefined) return replyFor('internal');
   const ids = [...new Set(accepted.flatMap(({ queueIdOut }) => queueIdOut ?? []))];
-  return ids.length > 1 ? replyFor('delivered', `queued as ${ids.join(', ')}`) : bestOf(accepted, first).reply;
+  return ids.length > 1
+    ? replyFor('delivered', `queued as ${ids.join(', ')}`)
+    : bestOf(accepted, first).reply;
 }
 
 /** A delivery says more than a hold: its queue id continues the trail in Postfix's log. */

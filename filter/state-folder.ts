@@ -13,9 +13,12 @@ export function becomeOwner(folder: string, log: Log): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw new PermFail(`Cannot create state folder ${folder}: create it, owned by the user that Sluice shall run as`, {
-      cause,
-    });
+    throw new PermFail(
+      `Cannot create state folder ${folder}: create it, owned by the user that Sluice shall run as`,
+      {
+        cause,
+      },
+    );
   }
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = statSync(folder);
@@ -23,7 +26,13 @@ export function becomeOwner(folder: string, log: Log): void {
     log.warn({ folder }, 'Running as root, the owner of the state folder: chown it to a user of its own');
     return;
   }
-  process.initgroups?.(uid, gid);
+  initgroups(uid, gid);
   process.setgid?.(gid);
   process.setuid?.(uid);
+}
+
+/** initgroups(3): the owner's supplementary groups, as for sockets of group clamav; @types/node does not know it. */
+function initgroups(uid: number, gid: number): void {
+  const posix = process as NodeJS.Process & { initgroups?: (user: number, extraGroup: number) => void };
+  posix.initgroups?.(uid, gid);
 }

@@ -9,7 +9,7 @@ import type { Queue } from '../workers/queue.ts';
 import type { Marker } from './copy.ts';
 import type { History } from './history.ts';
 import type { Identity } from './identity.ts';
-import type { InFlight, Ledger } from './ledger.ts';
+import type { createInFlight, Ledger } from './ledger.ts';
 import type { Transaction } from './listener.ts';
 import type { Quarantine } from './quarantine.ts';
 import type { Reinjector } from './reinject.ts';
@@ -21,7 +21,7 @@ export type Effects = {
   readonly quarantine: Pick<Quarantine, 'put' | 'find'>;
   readonly reinject: Reinjector['reinject'];
   readonly ledger: Pick<Ledger, 'lookup' | 'commit' | 'attempts' | 'noteAttempt' | 'queueIdsOut'>;
-  readonly inFlight: InFlight;
+  readonly inFlight: ReturnType<typeof createInFlight>;
   readonly history: Pick<History, 'record'>;
   readonly policies: () => Policies;
   readonly now: () => number;
@@ -40,4 +40,3 @@ export type Walk = {
   /** False while the ledger does not answer: LMTP flows without it, SMTP does not get this far. */
   ledgerUp: boolean;
 };
-

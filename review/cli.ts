@@ -7,32 +7,14 @@
  */
 import { parseArgs } from 'node:util';
 import { PermFail, TempFail } from '../workers/fail.ts';
-import { ConfigurationError, readSite, type Site } from '../workers/site.ts';
+import { ConfigurationError, readSite } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
 import { help } from './help.ts';
+import { type Invocation, type Options, UsageError } from './invocation.ts';
 import { explainPolicy, checkPolicies } from './policy-command.ts';
 import { listHeld, releaseHeld, showHeld } from './quarantine-command.ts';
 import { run } from './run-command.ts';
 import { scanFile } from './scan-command.ts';
-
-/** What a command gets: the words behind its name, its options, the site, and where to write. */
-export type Invocation = {
-  readonly words: readonly string[];
-  readonly options: Options;
-  readonly site: Site;
-  readonly print: (text: string) => void;
-};
-
-type Options = {
-  readonly config?: string | undefined;
-  readonly json?: boolean | undefined;
-  readonly to?: readonly string[] | undefined;
-  readonly from?: string | undefined;
-  readonly force?: boolean | undefined;
-  readonly all?: boolean | undefined;
-  readonly limit?: string | undefined;
-  readonly recipient?: readonly string[] | undefined;
-};
 
 type Command = {
   readonly name: string;
@@ -49,7 +31,12 @@ const commands: readonly Command[] = [
   { name: 'policy check', options: [], words: { min: 0, max: 0 }, run: checkPolicies },
   { name: 'quarantine list', options: ['all', 'limit'], words: { min: 0, max: 0 }, run: listHeld },
   { name: 'quarantine show', options: [], words: { min: 1, max: 1 }, run: showHeld },
-  { name: 'quarantine release', options: ['to', 'force', 'recipient'], words: { min: 1, max: 1 }, run: releaseHeld },
+  {
+    name: 'quarantine release',
+    options: ['to', 'force', 'recipient'],
+    words: { min: 1, max: 1 },
+    run: releaseHeld,
+  },
 ];
 
 const optionTypes = {
@@ -65,18 +52,14 @@ const optionTypes = {
   recipient: { type: 'string', multiple: true },
 } as const;
 
-/** A command line that can't be understood: exit 64 (EX_USAGE). */
-export class UsageError extends Error {
-  override readonly name = 'UsageError';
-}
-
 /** Runs one command line (without `node` and the script's name); resolves with the exit code. Never throws. */
 export async function main(commandLine: readonly string[]): Promise<number> {
   try {
     return await dispatch(commandLine);
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
-    const detail = process.env.SLUICE_TEST_STACK !== undefined && cause instanceof Error ? cause.stack : message;
+    const detail =
+      process.env.SLUICE_TEST_STACK !== undefined && cause instanceof Error ? cause.stack : message;
     process.stderr.write(`sluice: ${detail}\n`);
     return exitCodeOf(cause);
   }
@@ -89,7 +72,8 @@ async function dispatch(commandLine: readonly string[]): Promise<number> {
   if (values.help === true || positionals.length === 0 || positionals[0] === 'help') {
     return say(help(command?.name ?? positionals.filter((word) => word !== 'help').join(' ')));
   }
-  if (command === undefined) throw new UsageError(`unknown command "${positionals.join(' ')}": see sluice --help`);
+  if (command === undefined)
+    throw new UsageError(`unknown command "${positionals.join(' ')}": see sluice --help`);
   const words = positionals.slice(command.name.split(' ').length);
   refuseStray(command, words, values);
   const site = readSite(values.config, process.env);
@@ -100,7 +84,9 @@ function parse(commandLine: readonly string[]) {
   try {
     return parseArgs({ args: [...commandLine], options: optionTypes, allowPositionals: true, strict: true });
   } catch (cause) {
-    throw new UsageError(`${cause instanceof Error ? cause.message : cause}; see sluice --help`, { cause });
+    throw new UsageError(`${cause instanceof Error ? cause.message : String(cause)}; see sluice --help`, {
+      cause,
+    });
   }
 }
 
@@ -112,11 +98,14 @@ function findCommand(positionals: readonly string[]): Command | undefined {
 function refuseStray(command: Command, words: readonly string[], values: object): void {
   const { min, max } = command.words;
   if (words.length < min || words.length > max) {
-    throw new UsageError(`${command.name} takes ${min === max ? min : `${min} to ${max}`} words, got ${words.length}: see sluice ${command.name} --help`);
+    throw new UsageError(
+      `${command.name} takes ${min === max ? min : `${min} to ${max}`} words, got ${words.length}: see sluice ${command.name} --help`,
+    );
   }
   const known = new Set<string>(['config', 'json', 'help', 'version', ...command.options]);
   const stray = Object.keys(values).find((name) => !known.has(name));
-  if (stray !== undefined) throw new UsageError(`${command.name} has no option --${stray}: see sluice ${command.name} --help`);
+  if (stray !== undefined)
+    throw new UsageError(`${command.name} has no option --${stray}: see sluice ${command.name} --help`);
 }
 
 function say(text: string): number {

@@ -13,7 +13,11 @@ const backOffMsMax = 30_000;
 const livedLongMs = 60_000;
 
 /** Runs the parts until a signal ends them; resolves with the exit code for this process. */
-export async function supervise(parts: readonly string[], argumentsOf: (part: string) => string[], log: Log): Promise<number> {
+export async function supervise(
+  parts: readonly string[],
+  argumentsOf: (part: string) => string[],
+  log: Log,
+): Promise<number> {
   const children = new Map<string, ChildProcess>();
   const stop = new AbortController();
   const pass = (signal: NodeJS.Signals): void => {
@@ -21,7 +25,9 @@ export async function supervise(parts: readonly string[], argumentsOf: (part: st
     for (const child of children.values()) child.kill(signal);
   };
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, pass);
-  const codes = await Promise.all(parts.map((part) => keepRunning(part, argumentsOf(part), children, stop, log)));
+  const codes = await Promise.all(
+    parts.map((part) => keepRunning(part, argumentsOf(part), children, stop, log)),
+  );
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.off(signal, pass);
   return Math.max(...codes);
 }

@@ -55,9 +55,12 @@ test('every run-time dependency has an owner that imports it', () => {
 });
 
 test('rules is pure: no node modules, process, clock, chance, console or Buffer', () => {
-  const impure = /\bnode:|\bprocess\.|\bDate\.now\b|\bnew Date\(\)|\bMath\.random\b|\bconsole\.|\bBuffer\b|\bsetTimeout\b|\bfetch\(/;
+  const impure =
+    /\bnode:|\bprocess\.|\bDate\.now\b|\bnew Date\(\)|\bMath\.random\b|\bconsole\.|\bBuffer\b|\bsetTimeout\b|\bfetch\(/;
   for (const file of sources('rules/**/*.ts')) {
-    for (const [at, line] of withoutComments(readFileSync(join(top, file), 'utf8')).split('\n').entries()) {
+    for (const [at, line] of withoutComments(readFileSync(join(top, file), 'utf8'))
+      .split('\n')
+      .entries()) {
       assert.doesNotMatch(line, impure, `${file}:${at + 1} is not pure`);
     }
   }
@@ -75,7 +78,10 @@ test('decide.ts can be imported by a browser: everything it reaches at run time 
       waiting.push(targetOf(file, specifier));
     }
   }
-  assert.ok([...reached].every((file) => file.startsWith('rules/')), [...reached].join(' '));
+  assert.ok(
+    [...reached].every((file) => file.startsWith('rules/')),
+    [...reached].join(' '),
+  );
 });
 
 test('main.ts files stay short', () => {
@@ -109,12 +115,18 @@ function allImports(): Import[] {
     const statement = /^\s*(?:import|export)\s+(type\s)?(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm;
     const dynamic = /\bimport\(\s*'([^']+)'/g;
     return [
-      ...[...text.matchAll(statement)].map((m) => ({ file, specifier: m[2] ?? '', typeOnly: m[1] !== undefined })),
+      ...[...text.matchAll(statement)].map((m) => ({
+        file,
+        specifier: m[2] ?? '',
+        typeOnly: m[1] !== undefined,
+      })),
       ...[...text.matchAll(dynamic)].map((m) => ({ file, specifier: m[1] ?? '', typeOnly: false })),
     ];
   });
 }
 
 function withoutComments(text: string): string {
-  return text.replaceAll(/\/\*[\s\S]*?\*\//g, (comment) => comment.replaceAll(/[^\n]/g, '')).replaceAll(/^\s*\/\/.*$/gm, '');
+  return text
+    .replaceAll(/\/\*[\s\S]*?\*\//g, (comment) => comment.replaceAll(/[^\n]/g, ''))
+    .replaceAll(/^\s*\/\/.*$/gm, '');
 }

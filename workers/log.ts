@@ -9,7 +9,12 @@ import pino from 'pino';
 type Write = (fields: object, message: string) => void;
 
 /** Where events go. `fields` are plain data; an Error under `err` is written with stack and cause. */
-export type Log = { readonly debug: Write; readonly info: Write; readonly warn: Write; readonly error: Write };
+export type Log = {
+  readonly debug: Write;
+  readonly info: Write;
+  readonly warn: Write;
+  readonly error: Write;
+};
 
 const fieldCharactersMax = 2048;
 

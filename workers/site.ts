@@ -13,7 +13,11 @@ import { type Policies, parsePolicies } from '../rules/policy.ts';
 import type { Log } from './log.ts';
 
 /** Configuration and policies of this site, checked. `configFile` is null with the embedded defaults. */
-export type Site = { readonly configFile: string | null; readonly config: Config; readonly policies: Policies };
+export type Site = {
+  readonly configFile: string | null;
+  readonly config: Config;
+  readonly policies: Policies;
+};
 
 /** The configuration has problems: one line each, ready to print. The process exits with 78 (EX_CONFIG, sysexits.h). */
 export class ConfigurationError extends Error {
@@ -59,7 +63,11 @@ export function watchPolicies(
   };
   // Polling sees a file that an editor replaced by rename; one stat a second costs nothing.
   if (file !== null) watchFile(file, { interval: 1000, persistent: false }, reload);
-  return { current: () => current, reload, close: () => (file === null ? undefined : unwatchFile(file, reload)) };
+  return {
+    current: () => current,
+    reload,
+    close: () => (file === null ? undefined : unwatchFile(file, reload)),
+  };
 }
 
 function locateConfig(flag: string | undefined, environment: NodeJS.ProcessEnv): string | null {

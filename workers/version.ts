@@ -10,7 +10,10 @@ import { join } from 'node:path';
 export const version = readVersion();
 
 function readVersion(): string {
-  const candidates = [join(import.meta.dirname, '..', 'package.json'), join(import.meta.dirname, '..', '..', 'package.json')];
+  const candidates = [
+    join(import.meta.dirname, '..', 'package.json'),
+    join(import.meta.dirname, '..', '..', 'package.json'),
+  ];
   const file = candidates.find((candidate) => existsSync(candidate));
   if (file === undefined) return 'unknown';
   const parsed: unknown = JSON.parse(readFileSync(file, 'utf8'));

@@ -1,0 +1,86 @@
+/**
+ * scan-command — `sluice scan FILE`: what the filter would make of one message, without moving anything.
+ *
+ * The same scanners, the same cleaning of line ends, the same decision as on the mail path; the message lives in a spool of
+ * its own that is gone afterwards. Exit: 0 clean, 1 spam or virus for somebody, 75 a scanner could not tell.
+ */
+import { createReadStream } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { decide, virusAsSpamPatterns } from '../rules/decide.ts';
+import { parseFacts } from '../rules/headers.ts';
+import type { Disposition, Envelope, Recipient, ScanReport } from '../rules/mail.ts';
+import { createScannerClients } from '../workers/clients.ts';
+import { PermFail } from '../workers/fail.ts';
+import { createLog } from '../workers/log.ts';
+import { createQueue } from '../workers/queue.ts';
+import { createScanner } from '../workers/scan.ts';
+import { createSpool, type SpooledMessage } from '../workers/spool.ts';
+import { cleanLines } from '../filter/line-ends.ts';
+import type { Invocation } from './invocation.ts';
+import { formatDispositions, formatReport } from './report-text.ts';
+
+const headBytesMax = 256 * 1024;
+
+/** Scans the file, prints verdict and explanation. */
+export async function scanFile({ words, options, site, print }: Invocation): Promise<number> {
+  const log = createLog({ name: 'scan', level: 'error', destination: process.stderr });
+  const folder = await mkdtemp(join(tmpdir(), 'sluice-scan-'));
+  const spool = await createSpool({ folder, log });
+  const queue = createQueue({ spool, scanner: createScanner(createScannerClients(site.config, log)) });
+  try {
+    const message = await spoolFile(spool, words[0] ?? '');
+    const envelope = envelopeOf(options.from ?? '', options.to ?? ['postmaster@localhost']);
+    const virusAsSpam = virusAsSpamPatterns(envelope.recipients, site.policies);
+    const { spoolId, sizeBytes, sha256 } = message;
+    const ticket = { spoolId, sizeBytes, sha256, queueId: null, sender: envelope.sender, virusAsSpam };
+    const report = await queue.scan(ticket, AbortSignal.timeout(site.config.limits.deadlineSeconds * 1000));
+    const { from, subject, messageId } = parseFacts(await message.head(headBytesMax));
+    const facts = {
+      envelope,
+      direction: 'inbound' as const,
+      from,
+      subject,
+      messageId,
+      waitedMs: 0,
+      failedAttempts: 0,
+    };
+    const dispositions = decide(facts, report, site.policies);
+    if (options.json === true)
+      print(JSON.stringify({ sizeBytes, from, subject, messageId, report, dispositions }));
+    else print([...formatReport(report), '', ...formatDispositions(dispositions)].join('\n'));
+    return exitCodeOf(report, dispositions);
+  } finally {
+    await queue.close();
+    await spool.close();
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+async function spoolFile(
+  spool: Awaited<ReturnType<typeof createSpool>>,
+  file: string,
+): Promise<SpooledMessage> {
+  const writer = spool.open();
+  try {
+    const source: AsyncIterable<Buffer> = file === '-' ? process.stdin : createReadStream(file);
+    for await (const octets of cleanLines(source)) await writer.write(octets);
+    return await writer.finish();
+  } catch (cause) {
+    await writer.abort();
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new PermFail(`Cannot scan ${file}: ${reason}`, { cause });
+  }
+}
+
+function envelopeOf(sender: string, addresses: readonly string[]): Envelope {
+  const recipients: Recipient[] = addresses.map((address) => ({ address, notify: null, orcpt: null }));
+  return { sender, body: null, smtputf8: false, ret: null, envid: null, recipients, xforward: {} };
+}
+
+function exitCodeOf(report: ScanReport, dispositions: readonly Disposition[]): number {
+  if (dispositions.some(({ verdict }) => verdict === 'spam' || verdict === 'virus')) return 1;
+  const unsure = report.virus.kind === 'unchecked' || report.spam.kind === 'unchecked';
+  return unsure ? 75 : 0;
+}

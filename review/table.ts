@@ -1,0 +1,29 @@
+/**
+ * table — rows as columns of text, for people at a terminal.
+ *
+ * What comes from mail is hostile: control characters (escape sequences for the terminal among them) become '?'.
+ */
+
+/** Columns as wide as their widest cell, two blanks between; the last one is not padded. */
+export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
+  const all = [head, ...rows].map((row) => row.map(printable));
+  const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
+  return all
+    .map((row) =>
+      row.map((cell, at) => (at === head.length - 1 ? cell : cell.padEnd(widths[at] ?? 0))).join('  '),
+    )
+    .join('\n');
+}
+
+/** Text without anything that a terminal would act on. */
+export function printable(text: string): string {
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}]/gu, '?');
+}
+
+/** Epoch milliseconds as local time, to the second. */
+export function localTime(at: number): string {
+  const date = new Date(at);
+  const two = (number: number): string => String(number).padStart(2, '0');
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
