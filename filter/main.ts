@@ -5,9 +5,9 @@
  * in flight inside the deadline and ends with 0. Throws PermFail or TempFail where it can't start.
  */
 import { hostname } from 'node:os';
-import { type Config, formatAddress } from '../rules/config.ts';
+import { formatAddress } from '../rules/config.ts';
 import { createScannerClients, reportScanners } from '../workers/clients.ts';
-import { createLog, type Log } from '../workers/log.ts';
+import { createLog } from '../workers/log.ts';
 import { createQueue, type Ticket } from '../workers/queue.ts';
 import { createScanner } from '../workers/scan.ts';
 import { endOnUncaught, untilSignal } from '../workers/signals.ts';
@@ -15,8 +15,8 @@ import { type Site, watchPolicies } from '../workers/site.ts';
 import { createSpool } from '../workers/spool.ts';
 import { version } from '../workers/version.ts';
 import { createAdmission } from './admission.ts';
+import { openFeeds } from './feeds.ts';
 import { createInFlight } from './ledger.ts';
-import { createListener, type Listener, type ListenerOptions } from './listener.ts';
 import { openMemory } from './memory.ts';
 import { filterMessage } from './pipeline.ts';
 import { createReinjector } from './reinject.ts';
@@ -50,7 +50,7 @@ export async function runFilter(site: Site): Promise<number> {
     history: memory.history,
   };
   const { admit } = createAdmission(config.limits.inFlight);
-  const listeners = await listen(config, log, {
+  const feeds = await openFeeds(config, log, {
     hostname: host,
     spool,
     sizeBytesMax,
@@ -62,7 +62,7 @@ export async function runFilter(site: Site): Promise<number> {
   });
   const drain = async (): Promise<void> => {
     policies.close();
-    await Promise.all(listeners.map((listener) => listener.close(deadlineMs)));
+    await Promise.all(feeds.map((feed) => feed.close(deadlineMs)));
     await Promise.all([reinjector.close(), queue.close()]);
     await Promise.all([spool.close(), memory.close()]);
   };
@@ -75,23 +75,4 @@ export async function runFilter(site: Site): Promise<number> {
       log.error({ err: cause }, 'Return smtpd does not answer: mail is deferred until it does'),
   );
   return stopped;
-}
-
-async function listen(
-  { listen: { smtp, lmtp, outbound, trustedClients } }: Config,
-  log: Log,
-  shared: Omit<ListenerOptions, 'protocol' | 'direction' | 'address' | 'trustedClients'>,
-): Promise<Listener[]> {
-  const listeners: Listener[] = [];
-  for (const [address, protocol, direction] of [
-    [smtp, 'smtp', 'inbound'],
-    [lmtp, 'lmtp', 'inbound'],
-    [outbound, 'smtp', 'outbound'],
-  ] as const) {
-    if (address === null) continue;
-    const listener = await createListener({ ...shared, address, protocol, direction, trustedClients });
-    listeners.push(listener);
-    log.info({ protocol, direction, address: formatAddress(listener.address) }, 'Listening');
-  }
-  return listeners;
 }

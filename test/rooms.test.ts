@@ -18,7 +18,7 @@ const owners: Record<string, readonly string[]> = {
   pino: ['workers/log.ts'],
   'node:sqlite': ['filter/store-thread.ts'],
   // zod may be named in the few files that check outside data.
-  zod: ['filter/quarantine-item.ts', 'workers/queue.ts'],
+  zod: ['filter/quarantine-record.ts', 'workers/queue.ts'],
 };
 
 type Import = { readonly file: string; readonly specifier: string; readonly typeOnly: boolean };
