@@ -5,8 +5,8 @@
  * and that the shipped policies lie beside the code. Every problem of every file is reported at once; a bad reload
  * keeps the policies that were in force.
  */
-import { existsSync, readFileSync, unwatchFile, watchFile } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
+import { existsSync, readFileSync, type Stats, unwatchFile, watchFile } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { type Config, parseConfig } from '../rules/config.ts';
 import { formatProblem, type Problem } from '../rules/document.ts';
 import { type Policies, parsePolicies } from '../rules/policy.ts';
@@ -36,7 +36,7 @@ export function readSite(configFlag: string | undefined, environment: NodeJS.Pro
 /** Reads the shipped policies and the site's. Throws `ConfigurationError` with every problem in its message. */
 export function readPolicies(config: Config): Policies {
   const shipped = join(import.meta.dirname, '..', 'rules', 'policies.yaml');
-  const site = policiesFileOf(config);
+  const site = isMissingDefault(config) ? null : config.policies;
   const { policies, problems } = parsePolicies(
     { file: 'policies.yaml (shipped)', text: readNamed(shipped) },
     site === null ? null : { file: site, text: readNamed(site) },
@@ -52,7 +52,7 @@ export function watchPolicies(
   log: Log,
 ): { readonly current: () => Policies; readonly reload: () => void; readonly close: () => void } {
   let current = site.policies;
-  const file = policiesFileOf(site.config);
+  const file = site.config.policies;
   const reload = (): void => {
     try {
       current = readPolicies(site.config);
@@ -62,11 +62,15 @@ export function watchPolicies(
     }
   };
   // Polling sees a file that an editor replaced by rename; one stat a second costs nothing.
-  if (file !== null) watchFile(file, { interval: 1000, persistent: false }, reload);
+  const onChange = (now: Stats, before: Stats): void => {
+    // The first look at a file that does not exist calls as well, with nothing changed.
+    if (now.mtimeMs !== before.mtimeMs || now.ino !== before.ino) reload();
+  };
+  if (file !== null) watchFile(file, { interval: 1000, persistent: false }, onChange);
   return {
     current: () => current,
     reload,
-    close: () => (file === null ? undefined : unwatchFile(file, reload)),
+    close: () => (file === null ? undefined : unwatchFile(file, onChange)),
   };
 }
 
@@ -77,12 +81,9 @@ function locateConfig(flag: string | undefined, environment: NodeJS.ProcessEnv):
   return existsSync(usual) ? usual : null;
 }
 
-/**
- * The site's policies file: `policies` of the configuration; without a configuration file there is none, and a default
- * name that does not exist beside the configuration means the shipped policies alone.
- */
-function policiesFileOf(config: Config): string | null {
-  return config.policies;
+/** The default name beside the configuration need not exist (yet): the shipped policies are complete. */
+function isMissingDefault(config: Config): boolean {
+  return config.policies !== null && !config.policiesNamed && !existsSync(config.policies);
 }
 
 function readNamed(file: string): string {
@@ -96,9 +97,4 @@ function readNamed(file: string): string {
 
 function format(problems: readonly Problem[]): string {
   return problems.map(formatProblem).join('\n');
-}
-
-/** Folder against which a relative path of the configuration counts; the working directory with embedded defaults. */
-export function folderOf(configFile: string | null): string {
-  return configFile === null ? process.cwd() : dirname(configFile);
 }
