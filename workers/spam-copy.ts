@@ -4,7 +4,7 @@
  * Hides what keeps that line trustworthy: copies that the message brought along are dropped, and nothing in a sender
  * can begin a line of its own. The copy is never delivered. Rejects with TempFail where the message ends early.
  */
-import { createHeaderFilter } from '../rules/header-filter.ts';
+import { createHeaderFilter } from '../rules/headers.ts';
 import { encodeWire } from '../rules/mail.ts';
 import { TempFail } from './fail.ts';
 

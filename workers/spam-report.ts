@@ -99,7 +99,7 @@ function agrees(sum: number, total: Total): boolean {
  */
 function describe(hits: readonly RuleHit[], field: string): RuleHit[] {
   const names = new Set(hits.map((hit) => hit.name));
-  const text = field.replaceAll(/\s*\n\s*/g, '\n').replaceAll(/\n\*\s{6}\s*/g, ' ');
+  const text = field.replaceAll(/\s*\n\s*/g, '\n').replaceAll(/\s\*\s{6}\s*/g, ' ');
   const starts = [...text.matchAll(/(?:^|\s)\*\s+-?\d+(?:\.\d+)? (\w+)(?=\s|$)/g)];
   const known = starts.filter((start) => names.has(start[1] ?? ''));
   const descriptions = new Map<string, string>();

@@ -16,6 +16,8 @@ export type SpamcReply = {
   readonly body: Buffer;
 };
 
+const headBytesMax = 8_192;
+
 /** The head of a request; `lines` without line ends; `contentLength` in octets, null where no message follows. */
 export function formatRequest(
   command: SpamcCommand,
@@ -32,6 +34,8 @@ export function formatRequest(
  */
 export function isWholeReply(reply: Buffer): boolean {
   const end = reply.indexOf('\r\n\r\n');
+  // Asked again for every chunk: a head that is no real one shall cost nothing.
+  if (end > headBytesMax) return false;
   const length = end === -1 ? null : contentLengthOf(headersOf(reply.toString('latin1', 0, end)));
   return length !== null && reply.length >= end + 4 + length;
 }
