@@ -101,26 +101,23 @@ export class ConnectionPool {
   }
 
   #takeIdle(): SmtpConnection | null {
-    // The one used last: the others grow old and are closed when the load goes down.
-    const connection = [...this.#idle.keys()].at(-1) ?? null;
-    if (connection === null) return null;
+    // The one used last: the others grow old and are closed when the load goes down, the failed ones with them.
+    const connection = [...this.#idle.keys()].findLast(({ failure }) => failure === null);
+    if (connection === undefined) return null;
     clearTimeout(this.#idle.get(connection));
     this.#idle.delete(connection);
     return connection;
   }
 
   #giveBack(connection: SmtpConnection): void {
-    if (connection.failure !== null) return;
-    if (connection.uses >= usesMax || this.#closing.signal.aborted) {
+    if (connection.uses >= usesMax) {
       connection.quit();
       return;
     }
-    const timer = setTimeout(() => this.#retire(connection), this.#options.idleMs);
-    this.#idle.set(connection, timer);
-    connection.onDown = () => {
-      clearTimeout(timer);
-      this.#idle.delete(connection);
-    };
+    this.#idle.set(
+      connection,
+      setTimeout(() => this.#retire(connection), this.#options.idleMs),
+    );
   }
 
   #retire(connection: SmtpConnection): void {

@@ -132,8 +132,7 @@ async function sendMessage(
   let end: Uint8Array;
   try {
     end = await sendOctets(connection, job.bytes());
-    connection.check();
-    if (job.beforeDot !== undefined) await connection.until(job.beforeDot());
+    if (job.beforeDot !== undefined) await connection.until(job.beforeDot);
     await connection.listen();
   } catch (error) {
     return failureOf(connection.fail(asConnectionFail(error)));
@@ -162,8 +161,7 @@ async function sendOctets(connection: SmtpConnection, bytes: AsyncIterable<Uint8
   const source = bytes[Symbol.asyncIterator]();
   try {
     for (;;) {
-      connection.check();
-      const next = await connection.until(source.next());
+      const next = await connection.until(() => source.next());
       if (next.done === true) return stuffer.end();
       for (let at = 0; at < next.value.length; at += pieceOctets) {
         await connection.write(stuffer.write(next.value.subarray(at, at + pieceOctets)));

@@ -60,14 +60,12 @@ export class SmtpConnection {
   offers: PeerOffers = parseOffers('');
   /** Transactions begun on it. */
   uses = 0;
-  /** Told once, when the connection has failed or was closed. */
-  onDown: () => void = () => undefined;
   readonly #options: ConnectionOptions;
   readonly #socket: Socket;
   readonly #parser = createReplyParser();
   /** Replies that the peer owes us; the greeting is the first. */
   #owed = 1;
-  #replies: PeerReply[] = [];
+  readonly #replies: PeerReply[] = [];
   #failure: ConnectionFail | null = null;
   #wakeReader: ((reply: PeerReply) => void) | null = null;
   #wakeFailed: ((error: ConnectionFail) => void) | null = null;
@@ -134,12 +132,10 @@ export class SmtpConnection {
     return reply;
   }
 
-  /** The result of `work`, unless the connection fails first. */
-  until<T>(work: Promise<T>): Promise<T> {
-    // What it rejects with is told below, or comes after the connection's own failure and is too late to matter.
-    work.catch(() => undefined);
+  /** Does `work` and gives its result, unless the connection fails first, or has failed already. */
+  until<T>(work: () => Promise<T>): Promise<T> {
     return this.#wait<T>(null, '', (resolve, reject) => {
-      work.then(resolve, reject);
+      work().then(resolve, reject);
     });
   }
 
@@ -178,9 +174,7 @@ export class SmtpConnection {
     if (this.#failure !== null) return this.#failure;
     this.#failure = failure;
     this.#socket.destroy();
-    this.#wakeReader = null;
     this.#wakeFailed?.(failure);
-    this.onDown();
     return failure;
   }
 
@@ -212,8 +206,7 @@ export class SmtpConnection {
       if (surplus) throw new ConnectionFail(`return smtpd said more than it was asked: ${excerpt(chunk)}`);
       this.#replies.push(...replies);
     } catch (error) {
-      // Out of step: no reply that came with it, before or after, can be told to belong to our command.
-      this.#replies = [];
+      // Out of step: no reply that came along with it can be told to belong to our command.
       this.fail(error instanceof ConnectionFail ? error : new ConnectionFail(String(error)));
       return;
     }

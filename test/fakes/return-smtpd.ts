@@ -88,8 +88,8 @@ export type FakeReturnSmtpd = {
   reached(stage: FakeStage, times?: number): Promise<void>;
   /** Sends octets that nobody asked for to every open connection. */
   say(bytes: string): void;
-  /** Drops every open connection, and goes on listening. */
-  hangUp(): Promise<void>;
+  /** Drops every open connection, or the one with this index, and goes on listening. */
+  hangUp(connection?: number): Promise<void>;
   stop(): Promise<void>;
 };
 
@@ -128,7 +128,7 @@ class ReturnSmtpd implements FakeReturnSmtpd {
   readonly transactions: FakeTransaction[] = [];
   readonly violations: string[] = [];
   readonly #server: Server;
-  readonly #sockets = new Set<Socket>();
+  readonly #sockets = new Map<Socket, FakeConnection>();
   readonly #counts = new Map<FakeStage, number>();
   readonly #waiting = new Set<() => void>();
 
@@ -156,13 +156,13 @@ class ReturnSmtpd implements FakeReturnSmtpd {
   }
 
   say(bytes: string): void {
-    for (const socket of this.#sockets) socket.write(bytes, 'latin1');
+    for (const socket of this.#sockets.keys()) socket.write(bytes, 'latin1');
   }
 
-  async hangUp(): Promise<void> {
-    const open = this.connections.filter((connection) => connection.open);
-    for (const socket of this.#sockets) socket.destroy();
-    await Promise.all(open.map((connection) => connection.closed));
+  async hangUp(connection?: number): Promise<void> {
+    const dropped = this.connections.filter(({ open }, at) => open && at === (connection ?? at));
+    for (const [socket, of] of this.#sockets) if (dropped.includes(of)) socket.destroy();
+    await Promise.all(dropped.map(({ closed }) => closed));
   }
 
   async stop(): Promise<void> {
@@ -189,7 +189,7 @@ class ReturnSmtpd implements FakeReturnSmtpd {
     const { promise: closed, resolve } = Promise.withResolvers<void>();
     const connection: FakeConnection = { lines: [], reads: [], open: true, closed };
     const session = new Session(this, socket, connection, this.connections.push(connection) - 1);
-    this.#sockets.add(socket);
+    this.#sockets.set(socket, connection);
     socket.setNoDelay(true);
     socket.on('error', () => undefined); // 'close' follows and is remembered
     socket.on('data', (chunk: Buffer) => session.take(chunk));
