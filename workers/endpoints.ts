@@ -104,8 +104,12 @@ function createOrder(addresses: readonly Address[], cooldownMs: number, now: () 
     next() {
       const isDown = (address: Address) => (downUntil.get(address) ?? 0) > now();
       const up = addresses.filter((address) => !isDown(address));
+      const down = addresses.filter(isDown);
       const start = turn++ % Math.max(up.length, 1);
-      return [...up.slice(start), ...up.slice(0, start), ...addresses.filter(isDown)];
+      const [first, ...others] = [...up.slice(start), ...up.slice(0, start)];
+      // After its cool-down one message at a time tries an address; the others wait for what becomes of that.
+      if (first !== undefined && downUntil.has(first)) downUntil.set(first, now() + cooldownMs);
+      return [...(first === undefined ? [] : [first]), ...others, ...down];
     },
     down: (address) => void downUntil.set(address, now() + cooldownMs),
     up: (address) => void downUntil.delete(address),

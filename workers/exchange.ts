@@ -7,9 +7,10 @@
  */
 import { once } from 'node:events';
 import { Socket } from 'node:net';
+import { formatAddress } from '../rules/address.ts';
 import type { Unchecked } from '../rules/mail.ts';
 
-/** Where a daemon listens; the addresses of rules/config.ts fit. */
+/** Where a daemon listens; the addresses of rules/address.ts fit (mode and owner are for who listens). */
 export type Address =
   | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
   | { readonly kind: 'unix'; readonly path: string };
@@ -91,8 +92,7 @@ export function abortedBy(signal: AbortSignal): Unchecked {
 
 /** `host:port` or `unix:path`, as the configuration writes it. */
 export function addressText(address: Address): string {
-  if (address.kind === 'unix') return `unix:${address.path}`;
-  return address.host.includes(':') ? `[${address.host}]:${address.port}` : `${address.host}:${address.port}`;
+  return formatAddress(address.kind === 'unix' ? { ...address, mode: null, owner: null } : address);
 }
 
 /** A socket on which a failed write does not throw away what the peer has already answered. */
@@ -129,7 +129,8 @@ function collectReply(
   where: string,
 ): Promise<Buffer | Unchecked> {
   return new Promise((resolve) => {
-    let reply = Buffer.alloc(0);
+    let store = Buffer.allocUnsafe(4_096);
+    let reply = store.subarray(0, 0);
     const settle = (value: Buffer | Unchecked) => {
       signal.removeEventListener('abort', stop);
       resolve(value);
@@ -138,7 +139,10 @@ function collectReply(
     if (signal.aborted) return stop();
     signal.addEventListener('abort', stop, { once: true });
     socket.on('data', (chunk: Buffer) => {
-      reply = Buffer.concat([reply, chunk]);
+      if (reply.length + chunk.length > store.length)
+        store = Buffer.concat([reply, chunk], 2 * (reply.length + chunk.length));
+      else chunk.copy(store, reply.length);
+      reply = store.subarray(0, reply.length + chunk.length);
       if (reply.length > options.replyBytesMax) {
         settle(uncheckedBy('protocol', `Reply of ${where} is longer than ${options.replyBytesMax} octets`));
         socket.destroy();
@@ -184,6 +188,7 @@ function connectFailure(address: Address, error: unknown): Unchecked {
       'busy',
       `Cannot connect to ${where}: out of file descriptors here (raise LimitNOFILE)`,
     );
+  if (code === 'ECONNRESET') return uncheckedBy('protocol', `${where} took the connection and reset it`);
   return uncheckedBy('unreachable', `Cannot connect to ${where}: ${text}${remedyFor(code)}`);
 }
 

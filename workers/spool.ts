@@ -82,7 +82,8 @@ function createWriter(
   async function write(chunk: Uint8Array): Promise<void> {
     hash.update(chunk);
     pending.add(chunk);
-    if (pending.size() > (handle === null ? memoryBytesMax : chunkBytes)) await flush();
+    const isFull = handle === null ? pending.size() > memoryBytesMax : pending.size() >= chunkBytes;
+    if (isFull) await flush();
   }
 
   async function flush(): Promise<void> {

@@ -1,7 +1,7 @@
 /**
  * spool-process — a process with a spool of its own, for test/workers/spool.test.ts to kill, stop, or starve of disk.
  *
- * `hold FOLDER`: spools a message into a file, prints the path of its folder, stays. `full FOLDER`: spools 1 MB to a
+ * `hold FOLDER`: spools a message into a file, prints the path of its folder, stays. `full FOLDER`: spools 256 KiB to a
  * disk that fails on the way (strace or ulimit outside), prints what came of it. One line of JSON either way.
  */
 import { readdirSync } from 'node:fs';
@@ -39,8 +39,7 @@ if (task === 'hold') {
 async function fill(): Promise<string> {
   const writer = spool.open();
   try {
-    for (let written = 0; written < 1_048_576; written += 65_536)
-      await writer.write(Buffer.alloc(65_536, 'x'));
+    for (let written = 0; written < 262_144; written += 65_536) await writer.write(Buffer.alloc(65_536, 'x'));
     await writer.finish();
     return 'none';
   } catch (error) {

@@ -157,8 +157,7 @@ const failures: readonly {
   { label: 'hangs', act: { do: 'hang' }, reason: 'timeout' },
   { label: 'hangs in the middle of its reply', act: { do: 'hang', say: 'stream: OK' }, reason: 'timeout' },
   { label: 'closes without a word', act: { do: 'close' }, reason: 'protocol' },
-  // At connect it depends on the instant whether that is still a connection that fails.
-  { label: 'resets', at: ['command', 'chunk', 'end'], act: { do: 'reset' }, reason: 'protocol' },
+  { label: 'resets', act: { do: 'reset' }, reason: 'protocol' },
   { label: 'cuts its reply short', act: { do: 'close', say: 'stream: OK' }, reason: 'protocol' },
   { label: 'never ends its reply', act: { do: 'endless', say: 'x'.repeat(999) }, reason: 'protocol' },
   { label: 'sends garbage', act: { do: 'close', say: '\xff\x00\x80\r\n' }, reason: 'protocol' },

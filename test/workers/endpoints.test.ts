@@ -74,6 +74,25 @@ test('run() tries an address that is down last, until the cool-down is over', as
   assert.deepEqual([...(await run()).tried, ...(await run()).tried].toSorted(), ['a:1', 'unix:/b']);
 });
 
+test('run() lets one message try an address after its cool-down, not all of them', async () => {
+  const { endpoints, run, clock } = setUp({ addresses: [a, b] });
+  await run({ 'a:1': 'unreachable', 'unix:/b': 'unreachable' });
+  await run({ 'a:1': 'unreachable' });
+  clock.now += 500;
+  const first: string[] = [];
+  const freed = new AbortController();
+  const runs = [1, 2, 3, 4].map(() =>
+    endpoints.run<typeof answered>(never(), (address) => {
+      first.push(addressText(address));
+      return whenAborted(freed.signal, answered);
+    }),
+  );
+  await settled();
+  assert.deepEqual(first.toSorted(), ['a:1', 'unix:/b', 'unix:/b', 'unix:/b']);
+  freed.abort();
+  await Promise.all(runs);
+});
+
 test('run() still tries what is down when nothing else is left, and takes it back', async () => {
   const { run } = setUp({ addresses: [a, b] });
   await run({ 'a:1': 'unreachable', 'unix:/b': 'unreachable' });
