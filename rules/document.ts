@@ -95,7 +95,7 @@ const remedies: Readonly<Record<string, string>> = {
   MULTIPLE_DOCS: 'keep one document in the file, without a second ---',
   TAG_RESOLVE_FAILED: 'remove the tag, or put the value in quotes',
   BLOCK_AS_IMPLICIT_KEY: 'check the indentation, or put a value that contains ": " in quotes',
-  MISSING_CHAR: 'add what is missing',
+  MISSING_CHAR: 'add what is missing, or put the value in quotes',
   BAD_DQ_ESCAPE: 'write \\\\ for a backslash, or use single quotes',
   UNEXPECTED_TOKEN: 'put the value in quotes if it is meant to begin with [ or {',
 };

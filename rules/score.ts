@@ -12,6 +12,8 @@ import { virusAsSpamPoints } from './virus-name.ts';
 
 /** What a blocked sender adds to the score. */
 const blockPoints = 100;
+/** SpamAssassin's own jokers are 1,000. */
+const scoreMax = 1_000_000;
 
 /** The score with everything that a policy adds to it. */
 export type Scored = {
@@ -32,8 +34,8 @@ export type ScoredOrNot = { readonly kind: 'scored'; readonly of: Scored | null 
 export function scoredOf(mail: MailFacts, report: ScanReport, policy: EffectivePolicy): ScoredOrNot {
   const { spam, virus } = report;
   if (spam.kind === 'unchecked') return spam;
-  // A score that is no number would make every comparison false, and so deliver.
-  if (spam.kind === 'scored' && !Number.isFinite(spam.score)) {
+  // A score that is no number would make every comparison false, and so deliver; an absurd one is no score either.
+  if (spam.kind === 'scored' && !(Math.abs(spam.score) <= scoreMax)) {
     return { kind: 'unchecked', reason: 'protocol', detail: `score ${spam.score}` };
   }
   const tests = spam.kind === 'scored' ? countedTests(spam.tests, spam.ignored) : [];
