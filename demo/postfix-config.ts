@@ -63,6 +63,7 @@ export function mainText(site: Site): string {
     local_recipient_maps: '',
     alias_maps: '',
     alias_database: '',
+    virtual_mailbox_domains: '',
     virtual_mailbox_base: `${site.folder}/mail`,
     virtual_mailbox_maps: 'static:Maildir/',
     virtual_mailbox_limit: '0',
@@ -94,6 +95,8 @@ export function masterText(site: Site): string {
     // Aliases expand after the filter, once (FACTS.md).
     ...(site.contentFilter ? { receive_override_options: 'no_address_mappings' } : {}),
     smtpd_authorized_xforward_hosts: '127.0.0.0/8',
+    // Clients of the feed stand for the outside world: their headers stay as they are.
+    local_header_rewrite_clients: '',
     ...site.feedOptions,
   };
   const services = [
