@@ -6,6 +6,7 @@
  * are noted in the ledger at once, so that the window between the return smtpd's 250 and the note (W1) stays short.
  */
 import { randomUUID } from 'node:crypto';
+import { formatMarks } from '../rules/headers.ts';
 import type { Disposition, Recipient } from '../rules/mail.ts';
 import { copyOf } from './copy.ts';
 import { composeDsn, wantsDsn } from './dsn.ts';
@@ -21,7 +22,8 @@ export async function deliver(walk: Walk, { recipients, marks }: Disposition): P
   const { transaction, effects, settlements } = walk;
   const { message, direction, envelope, protocol, signal } = transaction;
   const bytes = copyOf(() => message.read(), { marks, direction, marker: effects.marker });
-  const handOff = { envelope, recipients, bytes, allOrNothing: protocol === 'smtp' };
+  const sizeBytes = message.sizeBytes + formatMarks(marks, effects.marker).length;
+  const handOff = { envelope, recipients, bytes, sizeBytes, allOrNothing: protocol === 'smtp' };
   const outcomes = await effects.reinject(handOff, signal);
   for (const [at, recipient] of recipients.entries()) settle(walk, recipient, outcomes[at]);
   // On SMTP input a refusal is noted only once its notification is on the way (notifyRefused).

@@ -6,7 +6,7 @@
  * functions. Each recipient is settled exactly once; whoever is not settled at the end is answered 451. Nothing thrown
  * leaves this file: what nobody foresaw defers the message.
  */
-import { decide, virusAsSpamPatterns } from '../rules/decide.ts';
+import { decide, isFailedAttempt, virusAsSpamPatterns } from '../rules/decide.ts';
 import type { Disposition, MailFacts, Recipient, ScanReport } from '../rules/mail.ts';
 import type { Reply } from '../rules/replies.ts';
 import { deliver, notifyRefused } from './deliver.ts';
@@ -156,10 +156,12 @@ async function act(walk: Walk, report: ScanReport, dispositions: readonly Dispos
 async function deferScan(walk: Walk, report: ScanReport, recipients: readonly Recipient[]): Promise<void> {
   const { effects, identity, settlements } = walk;
   settlements.defer(recipients, 'scanUnavailable');
-  const alive = [report.virus, report.spam].some(
-    (result) => result.kind === 'unchecked' && ['timeout', 'protocol', 'failed'].includes(result.reason),
-  );
   const keys = recipients.flatMap((recipient) => identity.keys.get(recipient) ?? []);
-  if (!alive || keys.length === 0 || !walk.ledgerUp) return;
-  await effects.ledger.noteAttempt(keys);
+  if (!isFailedAttempt(report) || keys.length === 0 || !walk.ledgerUp) return;
+  try {
+    await effects.ledger.noteAttempt(keys);
+  } catch (cause) {
+    // Uncounted, the message waits one try longer; deferAtMost.hours still ends it.
+    effects.log.warn({ err: cause, queueId: identity.queueId }, 'Cannot count the failed attempt');
+  }
 }

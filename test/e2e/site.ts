@@ -1,0 +1,199 @@
+/**
+ * site — a whole site for end-to-end tests: private Postfix, real clamd and spamd, Sluice as a process of its own.
+ *
+ * Hides folders, ports, configuration and the order of starting and stopping. `sink: 'smtp'` puts a recording SMTP
+ * server behind Postfix, so that envelope, DSN parameters and octets can be seen as they leave. Needs root.
+ */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { type Clamd, startClamd } from '../../demo/clamd.ts';
+import { type Daemon, freePort, startDaemon } from '../../demo/daemon.ts';
+import { createReachableFolder } from '../../demo/postfix-folders.ts';
+import { type PostfixInstance, type PostfixOptions, startPostfix } from '../../demo/postfix.ts';
+import { type SpamDaemon, type SpamdOptions, startSpamd } from '../../demo/spamd.ts';
+import { formatAddress } from '../../rules/config.ts';
+import { type Sink, startSink } from '../fakes/sink.ts';
+import { openDialog, type SmtpDialog } from '../fakes/smtp-dialog.ts';
+
+export const top = join(import.meta.dirname, '..', '..');
+
+export type SiteOptions = {
+  readonly feedProtocol: 'lmtp' | 'smtp';
+  /** Default maildir. */
+  readonly sink?: 'maildir' | 'smtp';
+  /** Further keys of sluice.yaml, as YAML lines. */
+  readonly config?: string;
+  readonly policies?: string;
+  /** Parent of everything Sluice keeps; default folder/state. */
+  readonly state?: string;
+  readonly spamd?: Omit<SpamdOptions, 'folder'>;
+  readonly clamdConfig?: readonly string[];
+  readonly postfix?: Partial<PostfixOptions>;
+};
+
+export type TestSite = {
+  readonly folder: string;
+  readonly configFile: string;
+  readonly postfix: PostfixInstance;
+  readonly clamd: Clamd;
+  readonly spamd: SpamDaemon;
+  /** The recording server behind Postfix; null with a Maildir. */
+  readonly sink: Sink | null;
+  /** Sluice's own listeners, past Postfix. */
+  readonly smtpPort: number;
+  readonly lmtpPort: number;
+  /** The filter process that runs now. */
+  sluice(): Daemon;
+  /** Ends Sluice by SIGTERM (or has noticed that it is gone) and starts it again on the same state. */
+  restart(): Promise<void>;
+  /** A dialog with Postfix's feed. */
+  dial(): Promise<SmtpDialog>;
+  /** One message into the feed; gives the reply to the dot. `mail` and `rcpt` may carry parameters. */
+  send(message: { mail: string; rcpt: readonly string[]; bytes: Uint8Array; ehlo?: string }): Promise<string>;
+  /** Runs `sluice` with this site's configuration. */
+  cli(...words: readonly string[]): Promise<{ code: number | null; stdout: string; stderr: string }>;
+  stop(): Promise<void>;
+};
+
+/** Starts everything; it takes mail when this resolves. */
+export async function startSite(options: SiteOptions): Promise<TestSite> {
+  const stops: (() => Promise<unknown>)[] = [];
+  const stop = async (): Promise<void> => {
+    for (const one of stops.splice(0).toReversed()) await one();
+  };
+  try {
+    return await startAll(options, stops, stop);
+  } catch (cause) {
+    await stop();
+    throw cause;
+  }
+}
+
+async function startAll(
+  options: SiteOptions,
+  stops: (() => Promise<unknown>)[],
+  stop: () => Promise<void>,
+): Promise<TestSite> {
+  const folder = await createReachableFolder('sluice-e2e');
+  stops.push(() => rm(folder, { recursive: true, force: true }));
+  const clamd = await startClamd({
+    folder: await made(folder, 'clamd'),
+    signatures: 'test',
+    ...(options.clamdConfig === undefined ? {} : { extraConfig: options.clamdConfig }),
+  });
+  stops.push(() => clamd.stop());
+  const spamd = await startSpamd({ folder: await made(folder, 'spamd'), ...options.spamd });
+  stops.push(() => spamd.stop());
+  const sink = options.sink === 'smtp' ? await startSink() : null;
+  if (sink !== null) stops.push(() => sink.stop());
+  const [smtpPort, lmtpPort] = [await freePort(), await freePort()];
+  const postfix = await startPostfix({
+    folder: await made(folder, 'postfix'),
+    feedProtocol: options.feedProtocol,
+    sluice: `127.0.0.1:${options.feedProtocol === 'lmtp' ? lmtpPort : smtpPort}`,
+    sink: sink === null ? 'maildir' : { smtp: sink.port },
+    ...options.postfix,
+  });
+  stops.push(() => postfix.stop());
+  const configFile = join(folder, 'sluice.yaml');
+  await writeFile(
+    configFile,
+    `listen: { smtp: "127.0.0.1:${smtpPort}", lmtp: "127.0.0.1:${lmtpPort}" }
+reinject: 127.0.0.1:${postfix.returnPort}
+clamd: ${formatAddress(clamd.unix)}
+spamd: ${formatAddress(spamd.unix)}
+state: ${options.state ?? join(folder, 'state')}
+${options.config ?? ''}
+`,
+  );
+  if (options.policies !== undefined) await writeFile(join(folder, 'policies.yaml'), options.policies);
+  const start = () => startSluice(folder, configFile, smtpPort, lmtpPort);
+  let sluice = await start();
+  stops.push(() => sluice.stop());
+  const dial = () => openDialog({ kind: 'tcp', host: '127.0.0.1', port: postfix.feedPort });
+  return {
+    ...{ folder, configFile, postfix, clamd, spamd, sink, smtpPort, lmtpPort, dial, stop },
+    sluice: () => sluice,
+    restart: async () => {
+      await sluice.stop();
+      sluice = await start();
+    },
+    send: async (message) => send(await dial(), message),
+    cli: (...words) => runCli(configFile, words),
+  };
+}
+
+/** The filter process alone, in its own group of nothing: killed, it stays dead until the test starts it again. */
+async function startSluice(folder: string, configFile: string, ...ports: number[]): Promise<Daemon> {
+  return startDaemon({
+    command: process.execPath,
+    args: [join(top, 'bin', 'sluice.js'), 'run', 'filter', '--config', configFile],
+    logFile: join(folder, 'sluice.log'),
+    isUp: async () => (await Promise.all(ports.map(accepts))).every(Boolean),
+  });
+}
+
+async function accepts(port: number): Promise<boolean> {
+  const socket = connect({ host: '127.0.0.1', port });
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    // Nobody listens yet.
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+async function send(
+  dialog: SmtpDialog,
+  message: { mail: string; rcpt: readonly string[]; bytes: Uint8Array; ehlo?: string },
+): Promise<string> {
+  await dialog.reply();
+  await dialog.ask(`EHLO ${message.ehlo ?? 'client.example'}`);
+  await expectCode(dialog, `MAIL FROM:${message.mail}`, '250');
+  for (const rcpt of message.rcpt) await expectCode(dialog, `RCPT TO:${rcpt}`, '250');
+  await expectCode(dialog, 'DATA', '354');
+  await dialog.send(stuffed(message.bytes));
+  const reply = await dialog.ask('.');
+  await dialog.send('QUIT\r\n');
+  await dialog.rest();
+  return reply;
+}
+
+async function expectCode(dialog: SmtpDialog, line: string, code: string): Promise<void> {
+  const reply = await dialog.ask(line);
+  if (!reply.startsWith(code)) throw new Error(`Feed said "${reply}" to ${line}`);
+}
+
+/** Dots doubled at the start of lines (RFC 5321 §4.5.2), a final CRLF added where there is none. */
+function stuffed(bytes: Uint8Array): Buffer {
+  const text = Buffer.from(bytes).toString('latin1').replaceAll(/^\./gm, '..');
+  return Buffer.from(text === '' || text.endsWith('\r\n') ? text : `${text}\r\n`, 'latin1');
+}
+
+async function runCli(
+  configFile: string,
+  words: readonly string[],
+): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const script = join(top, 'bin', 'sluice.js');
+  const child = spawn(process.execPath, [script, ...words, '--config', configFile], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let [stdout, stderr] = ['', ''];
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const [code] = (await once(child, 'close')) as [number | null];
+  return { code, stdout, stderr };
+}
+
+async function made(folder: string, name: string): Promise<string> {
+  const path = join(folder, name);
+  await mkdir(path);
+  await chmod(path, 0o755);
+  return path;
+}
