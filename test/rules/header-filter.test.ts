@@ -141,6 +141,18 @@ for (const { label, header, signed } of signedTable) {
   });
 }
 
+test('droppedSigned reads 16 KiB of a DKIM-Signature and no more: memory is bounded', () => {
+  for (const { length, signed } of [
+    { length: 16_000, signed: 1 },
+    { length: 17_000, signed: 0 },
+  ]) {
+    const filter = createHeaderFilter(inbound);
+    const signature = `DKIM-Signature: b=${'x'.repeat(length)}; h=X-Spam-A\r\n`;
+    run(filter, cut(Buffer.from(`X-Spam-A: 1\r\n${signature}`), Array(100).fill(200)));
+    assert.equal(filter.droppedSigned, signed);
+  }
+});
+
 /** Header-like octets: the words that matter to the filter, in any order. */
 const names = [
   'X-Spam-',
@@ -287,6 +299,11 @@ test('createHeaderFilter() makes no line longer than 998 octets when it tags', (
       assert.equal(out.replace(/\r\n(?=[ \t])/g, ''), `Subject: [SPAM] ${text}\r\n\r\n`);
     }
   }
+});
+
+test('createHeaderFilter() makes no line of white space alone when it tags', () => {
+  const blank = ' '.repeat(990);
+  assert.equal(filtered(`Subject:${blank}\r\n\r\n`, spamTag), `Subject: [SPAM]${blank}\r\n\r\n`);
 });
 
 test('createHeaderFilter() encodes a tag that is not ASCII, and no tag can forge a line', () => {
