@@ -22,7 +22,10 @@ const dotCrAfterCrlf = 6;
 const dotCrAfterLf = 7;
 const ended = 8;
 
-/** What became of one chunk: octets for the spool, and, once CRLF "." CRLF was seen, what follows it (else null). */
+/**
+ * What became of one chunk: octets for the spool, good until the next `clean`, and, once CRLF "." CRLF was seen, what
+ * follows it (else null).
+ */
 export type Cleaned = { readonly cleaned: Buffer; readonly rest: Buffer | null };
 
 /** Reads one message after its 354; not to be used again once `rest` was given. */
@@ -34,10 +37,12 @@ export type LineCleaner = { clean(chunk: Buffer): Cleaned };
  */
 export function createLineCleaner(): LineCleaner {
   let state = afterCrlf;
+  let out = Buffer.alloc(0);
   return {
     clean(chunk) {
       // Each octet makes two at most (LF: CRLF), but for a held back ".\r" that can come in front of the first.
-      const out = Buffer.allocUnsafe(chunk.length * 2 + 2);
+      const outBytes = chunk.length * 2 + 2;
+      if (out.length < outBytes) out = Buffer.allocUnsafeSlow(outBytes);
       const step = cleanOctets(chunk, out, state);
       state = step.state;
       const rest = state === ended ? chunk.subarray(step.read) : null;
