@@ -81,7 +81,8 @@ function serve(socket: Socket, onMessage: (message: SunkMessage) => void): void 
     if (verb === 'EHLO')
       say(keywords.map((word, at) => `250${at === keywords.length - 1 ? ' ' : '-'}${word}`).join('\r\n'));
     else if (verb === 'DATA') {
-      chunks = [];
+      // The CRLF of DATA counts: an empty message is a dot alone.
+      chunks = [Buffer.from('\r\n')];
       say('354 Go on');
     } else if (verb === 'QUIT') socket.end('221 2.0.0 Bye\r\n');
     else {
@@ -93,17 +94,18 @@ function serve(socket: Socket, onMessage: (message: SunkMessage) => void): void 
     }
   };
   const takeMessage = (): boolean => {
-    // The CRLF of DATA counts: an empty message is a dot alone.
-    const all = Buffer.concat([Buffer.from('\r\n'), ...(chunks ?? []), unread]);
-    const end = all.indexOf('\r\n.\r\n', Math.max(0, all.length - unread.length - 5));
+    // Only the end of what came before can begin the end of this: a message of 25 MB is put together once.
+    const tail = Buffer.concat((chunks ?? []).slice(-5)).subarray(-4);
+    const end = Buffer.concat([tail, unread]).indexOf('\r\n.\r\n');
     if (end < 0) {
       chunks?.push(unread);
       unread = Buffer.alloc(0);
       return false;
     }
-    const wire = all.subarray(2, end + 2).toString('latin1');
-    onMessage({ xforward, mail, rcpt, bytes: Buffer.from(wire.replaceAll(/^\./gm, ''), 'latin1') });
-    unread = Buffer.from(all.subarray(end + 5));
+    const all = Buffer.concat([...(chunks ?? []), unread]);
+    const size = all.length - unread.length - tail.length + end + 2;
+    onMessage({ xforward, mail, rcpt, bytes: unstuffed(all.subarray(2, size)) });
+    unread = Buffer.from(all.subarray(size + 3));
     chunks = null;
     reset();
     say('250 2.0.0 Ok: sunk');
@@ -124,4 +126,9 @@ function serve(socket: Socket, onMessage: (message: SunkMessage) => void): void 
     }
   });
   say('220 sink.example ESMTP');
+}
+
+/** Without the dot in front of each line that begins with one (RFC 5321 §4.5.2); lines end with CRLF only. */
+function unstuffed(wire: Buffer): Buffer {
+  return Buffer.from(`\r\n${wire.toString('latin1')}`.replaceAll('\r\n.', '\r\n').slice(2), 'latin1');
 }
