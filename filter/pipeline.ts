@@ -13,6 +13,7 @@ import { deliver, notifyRefused } from './deliver.ts';
 import { discard, hold } from './hold.ts';
 import { identify } from './identity.ts';
 import type { Transaction } from './listener.ts';
+import { noteSettled } from './note.ts';
 import { record } from './record.ts';
 import { createSettlements } from './settlement.ts';
 import type { Effects, Walk } from './walk.ts';
@@ -92,7 +93,8 @@ async function repeatEarlier(walk: Walk): Promise<void> {
 }
 
 /** After a crash between quarantine commit and ledger commit, the retry finds its item by the ledger key. */
-async function adoptHeld({ identity, settlements, effects }: Walk): Promise<void> {
+async function adoptHeld(walk: Walk): Promise<void> {
+  const { identity, settlements, effects } = walk;
   const open = settlements.open();
   const keys = open.map((recipient) => identity.keys.get(recipient) ?? '');
   if (keys.length === 0) return;
@@ -102,6 +104,7 @@ async function adoptHeld({ identity, settlements, effects }: Walk): Promise<void
       const item = items.get(identity.keys.get(recipient) ?? '');
       if (item !== undefined) settlements.hold([recipient], item.quarantineId);
     }
+    await noteSettled(walk, open);
   } catch (cause) {
     // Stops only what needs it: whoever must be held is answered 451 later; the others flow.
     effects.log.warn({ err: cause, queueId: identity.queueId }, 'Quarantine index does not answer');

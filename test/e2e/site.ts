@@ -115,7 +115,16 @@ ${options.config ?? ''}
   stops.push(() => sluice.stop());
   const dial = () => openDialog({ kind: 'tcp', host: '127.0.0.1', port: postfix.feedPort });
   return {
-    ...{ folder, configFile, postfix, clamd, spamd, sink, smtpPort, lmtpPort, dial, stop },
+    folder,
+    configFile,
+    postfix,
+    clamd,
+    spamd,
+    sink,
+    smtpPort,
+    lmtpPort,
+    dial,
+    stop,
     sluice: () => sluice,
     restart: async () => {
       await sluice.stop();
