@@ -5,16 +5,17 @@
  * Started by root it works as `nobody`, who must be able to reach the folder (which gets mode 0711); started by an
  * ordinary user it works as that user. Rejects where spamd does not answer PING, with the end of its log.
  */
-import { chmod, chown, copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { readFileSync } from 'node:fs';
+import { chmod, chown, copyFile, mkdir, readdir, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import type { Address } from '../rules/config.ts';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { TcpAddress, UnixAddress } from './clamd.ts';
 import { type Daemon, freePort, startDaemon } from './daemon.ts';
 
 export type SpamDaemon = Daemon & {
-  readonly unix: Address;
-  readonly tcp: Address;
+  readonly unix: UnixAddress;
+  readonly tcp: TcpAddress;
   /** What `sa-learn --siteconfigpath=` needs to see the same Bayes database. */
   readonly siteFolder: string;
 };
@@ -86,20 +87,34 @@ async function writeSite(siteFolder: string, options: SpamdOptions): Promise<voi
   await chown(bayesFolder, nobody, nobody);
 }
 
-/** The children do the work: a spamd is stopped, hung or killed only when they are too. */
+/** The children do the work, and share the listening sockets: spamd is stopped, hung or killed only when they are too. */
 function withChildren(daemon: Daemon): Daemon {
-  const all = () => [daemon.pid, ...childrenOf(daemon.pid)];
+  const children = new Set<number>();
+  const note = () => childrenOf(daemon.pid).forEach((pid) => children.add(pid));
   return {
     ...daemon,
     kill(signal) {
-      for (const pid of all()) sendSignal(pid, signal);
+      note();
+      for (const pid of [daemon.pid, ...childrenOf(daemon.pid)]) sendSignal(pid, signal);
     },
     async stop() {
+      note();
       // No grace for the children: a stopped or busy one would outlive its parent.
       for (const pid of childrenOf(daemon.pid)) sendSignal(pid, 'SIGKILL');
       await daemon.stop();
+      while ([...children].some(isRunning)) await delay(10);
     },
   };
+}
+
+/** False for a zombie too: its sockets are closed, only its new parent has not looked yet. */
+function isRunning(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, 'latin1'));
+  } catch {
+    // No such process.
+    return false;
+  }
 }
 
 function childrenOf(pid: number): number[] {

@@ -26,26 +26,26 @@ const descriptionCharactersMax = 300;
 export function parseReport(reply: SpamcReply, truncated: boolean): SpamResult {
   const total = parseTotal(reply.headers.get('spam') ?? '');
   if (total.kind === 'unchecked') return total;
-  // Without its empty line the header block was cut, and with it perhaps the list of hits.
-  if (!reply.headers.has('content-length') || !/\n\r?\n$/.test(reply.body.subarray(-4).toString('latin1'))) {
-    return protocolError('Header block from spamd is cut short');
-  }
   const tests = fieldOf(reply.body, 'x-spam-sluice-tests');
   if (tests === null) return { kind: 'unchecked', reason: 'failed', detail: missingRules };
-  const hits = parseHits(tests);
-  if (hits === null) return protocolError(`Cannot read the scores of spamd: ${quote(tests.trim())}`);
+  // Something has to follow, or the list of hits may have been cut. (No empty line: ham without a body has none.)
+  if (!reply.headers.has('content-length') || tests.last) {
+    return protocolError('Header block from spamd is cut short');
+  }
+  const hits = parseHits(tests.value);
+  if (hits === null) return protocolError(`Cannot read the scores of spamd: ${quote(tests.value.trim())}`);
   const sum = round(hits.reduce((points, hit) => points + hit.score, 0));
   if (!agrees(sum, total)) {
     return protocolError(
       `Scores of spamd do not add up: its rules make ${sum}, its total says ${total.score}`,
     );
   }
-  return scored(describe(hits, fieldOf(reply.body, 'x-spam-sluice-report') ?? ''), truncated);
+  return scored(describe(hits, fieldOf(reply.body, 'x-spam-sluice-report')?.value ?? ''), truncated);
 }
 
 /** The envelope sender as SpamAssassin saw it; null where sluice.cf is not loaded. */
 export function parseSenderSeen(reply: SpamcReply): string | null {
-  return fieldOf(reply.body, 'x-spam-sluice-sender')?.trim() ?? null;
+  return fieldOf(reply.body, 'x-spam-sluice-sender')?.value.trim() ?? null;
 }
 
 function scored(hits: readonly RuleHit[], truncated: boolean): SpamResult {
@@ -116,10 +116,11 @@ function tidy(raw: string): string {
   return text === 'No description available.' ? '' : text.slice(0, descriptionCharactersMax);
 }
 
-/** Value of the first field of that name (lower case); SpamAssassin puts its own in front of the message's. */
-function fieldOf(block: Uint8Array, name: string): string | null {
+/** The first field of that name (lower case); SpamAssassin puts its own in front of the message's. */
+function fieldOf(block: Uint8Array, name: string): { value: string; last: boolean } | null {
   for (const field of fieldsOf(block)) {
-    if (field.name === name) return asciiOf(block.subarray(field.valueFrom, field.to));
+    if (field.name !== name) continue;
+    return { value: asciiOf(block.subarray(field.valueFrom, field.to)), last: field.to === block.length };
   }
   return null;
 }

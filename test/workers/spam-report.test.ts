@@ -150,12 +150,22 @@ test('parseReport() never scores a reply that was cut anywhere', () => {
   }
 });
 
-test('parseReport() never scores a header block whose length was declared too short', () => {
-  const block = 'X-Spam-Sluice-Tests: A=1,\r\n\tB=2\r\nSubject: x\r\n\r\n';
-  for (let size = 0; size < block.length; size++) {
-    const result = report({ tests: null, total: 'False ; 1.0 / 5.0', block: block.slice(0, size) });
-    assert.equal(result.kind, 'unchecked', `${size} octets`);
+test('parseReport() never scores a list of hits that a wrong length has cut', () => {
+  const list = 'X-Spam-Sluice-Tests: A=1,\r\n\tB=2\r\n';
+  const block = `${list}Subject: x\r\n\r\n`;
+  for (let size = 0; size <= block.length; size++) {
+    // Totals that would fit every list that a cut can leave.
+    const results = ['0.0', '1.0', '3.0'].map((total) =>
+      brief(report({ tests: null, total: `False ; ${total} / 5.0`, block: block.slice(0, size) })),
+    );
+    assert.equal(results.includes(3), size > list.length, `${size} octets`);
+    assert.equal(results.includes(0) || results.includes(1), false, `${size} octets`);
   }
+});
+
+test('parseReport() scores a header block that ends without an empty line', () => {
+  const block = 'X-Spam-Sluice-Tests: A=1\r\nSubject: x';
+  assert.equal(brief(report({ tests: null, total: 'False ; 1.0 / 5.0', block })), 1);
 });
 
 test('parseReport() gives the sum of any scores, and the same sum over its tests', () => {
