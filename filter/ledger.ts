@@ -1,0 +1,176 @@
+/**
+ * ledger — the outcome of each hand-off, so that a retry repeats it and never doubles it (R9).
+ *
+ * Hides ledger.db (FULL). A retry of Postfix comes with the same queue id, bytes, sender and recipient: they make the
+ * key. Nothing is decided here; the first outcome of a key stays. Down, every call is TempFail and the pipeline chooses.
+ */
+import { createHash } from 'node:crypto';
+import type { Recipient } from '../rules/mail.ts';
+import type { Reply } from '../rules/replies.ts';
+import type { Log } from '../workers/log.ts';
+import { insertStep, openStore, type Store } from './store.ts';
+
+/** How one recipient's hand-off ended; `reply` is repeated word for word; `at` is epoch milliseconds. */
+export type LedgerEntry = {
+  readonly key: string;
+  readonly queueId: string;
+  readonly outcome: 'delivered' | 'held' | 'discarded' | 'refused';
+  readonly queueIdOut: string | null;
+  readonly quarantineId: string | null;
+  readonly reply: Reply;
+  readonly at: number;
+};
+
+/** The ledger; every method rejects with TempFail while its database is down. */
+export interface Ledger {
+  /** The entries there are for these keys. */
+  lookup(keys: readonly string[]): Promise<ReadonlyMap<string, LedgerEntry>>;
+  /** On disk when it resolves, all or none. A key that has an outcome keeps it; its attempts are forgotten. */
+  commit(entries: readonly LedgerEntry[]): Promise<void>;
+  /** How often a living scanner failed on this hand-off; of several keys the highest count. */
+  attempts(keys: string | readonly string[]): Promise<number>;
+  /** Counts one more attempt for each key. */
+  noteAttempt(keys: readonly string[]): Promise<void>;
+  /** Queue ids that the return smtpd gave to what this message became, for the detection of loops. */
+  queueIdsOut(queueId: string): Promise<string[]>;
+  /** Forgets what is older than Postfix's maximal_queue_lifetime and a day before `now`. */
+  sweep(now: number): Promise<void>;
+  /** Resolves where the ledger can be written now. */
+  check(): Promise<void>;
+  close(): Promise<void>;
+}
+
+const migrations = [
+  `CREATE TABLE entry (
+     key TEXT PRIMARY KEY, queue_id TEXT NOT NULL, outcome TEXT NOT NULL, queue_id_out TEXT, quarantine_id TEXT,
+     reply TEXT NOT NULL, at INTEGER NOT NULL
+   ) WITHOUT ROWID;
+   CREATE INDEX entry_queue_id ON entry (queue_id);
+   CREATE INDEX entry_at ON entry (at);
+   CREATE TABLE attempt (key TEXT PRIMARY KEY, count INTEGER NOT NULL, at INTEGER NOT NULL) WITHOUT ROWID;
+   CREATE INDEX attempt_at ON attempt (at);`,
+];
+
+const dayMs = 86_400_000;
+const sweptAtOnce = 5000;
+
+/** Key of one recipient's hand-off. The same address twice with another ORCPT or NOTIFY has two keys. */
+export function ledgerKey(handOff: {
+  queueId: string;
+  sha256: string;
+  sender: string;
+  recipient: Recipient;
+}): string {
+  const { queueId, sha256, sender, recipient } = handOff;
+  // JSON keeps the parts apart and writes even the lone surrogates of odd octets in its own way each.
+  const parts = [queueId, sha256, sender, recipient.address, recipient.orcpt, recipient.notify];
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex');
+}
+
+/** The ledger in `file`; it resolves even where that can't be opened now. `keepMs` is 5 days (Postfix's default) and one. */
+export async function openLedger(options: {
+  file: string;
+  log: Log;
+  keepMs?: number;
+  now?: () => number;
+}): Promise<Ledger> {
+  const { file, log, keepMs = 6 * dayMs, now = Date.now } = options;
+  const store = await openStore({ file, migrations, synchronous: 'FULL', log });
+  return {
+    lookup: (keys) => lookup(store, keys),
+    commit: (entries) => commit(store, entries),
+    attempts: (keys) => attempts(store, typeof keys === 'string' ? [keys] : keys),
+    noteAttempt: (keys) => noteAttempt(store, keys, now()),
+    queueIdsOut: (queueId) => queueIdsOut(store, queueId),
+    sweep: (at) => sweep(store, at - keepMs),
+    check: () => store.check(),
+    close: () => store.close(),
+  };
+}
+
+/** Claims on the keys whose hand-off is under way in this process: a second try of the same gets 451 meanwhile. */
+export function createInFlight(): {
+  /** All keys or none: false where one of them is claimed already. */
+  claim(keys: readonly string[]): boolean;
+  release(keys: readonly string[]): void;
+} {
+  const claimed = new Set<string>();
+  return {
+    claim(keys) {
+      if (keys.some((key) => claimed.has(key))) return false;
+      for (const key of keys) claimed.add(key);
+      return true;
+    },
+    release(keys) {
+      for (const key of keys) claimed.delete(key);
+    },
+  };
+}
+
+async function lookup(store: Store, keys: readonly string[]): Promise<Map<string, LedgerEntry>> {
+  if (keys.length === 0) return new Map();
+  const rows = await store.all<Omit<LedgerEntry, 'reply'> & { reply: string }>(
+    `SELECT key, queue_id AS queueId, outcome, queue_id_out AS queueIdOut, quarantine_id AS quarantineId, reply, at
+       FROM entry WHERE key IN (SELECT value FROM json_each(?))`,
+    [JSON.stringify(keys)],
+  );
+  return new Map(rows.map((row) => [row.key, { ...row, reply: JSON.parse(row.reply) as Reply }]));
+}
+
+async function commit(store: Store, entries: readonly LedgerEntry[]): Promise<void> {
+  if (entries.length === 0) return;
+  const added = entries.map(({ key, queueId, outcome, queueIdOut, quarantineId, reply, at }) =>
+    insertStep(
+      'entry',
+      {
+        key,
+        queue_id: queueId,
+        outcome,
+        queue_id_out: queueIdOut,
+        quarantine_id: quarantineId,
+        reply: JSON.stringify(reply),
+        at,
+      },
+      'ON CONFLICT DO NOTHING',
+    ),
+  );
+  const keys = JSON.stringify(entries.map(({ key }) => key));
+  const settled = {
+    sql: 'DELETE FROM attempt WHERE key IN (SELECT value FROM json_each(?))',
+    params: [keys],
+  };
+  await store.transaction([...added, settled]);
+}
+
+async function attempts(store: Store, keys: readonly string[]): Promise<number> {
+  const [row] = await store.all<{ count: number }>(
+    'SELECT coalesce(max(count), 0) AS count FROM attempt WHERE key IN (SELECT value FROM json_each(?))',
+    [JSON.stringify(keys)],
+  );
+  return row?.count ?? 0;
+}
+
+async function noteAttempt(store: Store, keys: readonly string[], at: number): Promise<void> {
+  await store.transaction(
+    [...new Set(keys)].map((key) => ({
+      sql: 'INSERT INTO attempt VALUES (?, 1, ?) ON CONFLICT DO UPDATE SET count = count + 1, at = excluded.at',
+      params: [key, at],
+    })),
+  );
+}
+
+async function queueIdsOut(store: Store, queueId: string): Promise<string[]> {
+  const rows = await store.all<{ id: string }>(
+    'SELECT DISTINCT queue_id_out AS id FROM entry WHERE queue_id = ? AND queue_id_out IS NOT NULL',
+    [queueId],
+  );
+  return rows.map(({ id }) => id);
+}
+
+/** In small steps, so that a commit of the mail flow never waits long behind it. */
+async function sweep(store: Store, before: number): Promise<void> {
+  for (const table of ['entry', 'attempt']) {
+    const sql = `DELETE FROM ${table} WHERE key IN (SELECT key FROM ${table} WHERE at < ? LIMIT ${sweptAtOnce})`;
+    while ((await store.run(sql, [before])).changes === sweptAtOnce);
+  }
+}
