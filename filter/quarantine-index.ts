@@ -1,0 +1,274 @@
+/**
+ * quarantine-index — quarantine.db: where to find a held item, and who may change a recipient's state next.
+ *
+ * Hides tables and SQL. All of it can be rebuilt from the item folders, but as long as it lives it is the referee:
+ * a state changes by compare-and-set in one transaction, so that of two processes exactly one wins.
+ */
+import type { Log } from '../workers/log.ts';
+import type { ItemRecord, RecipientState, StateChange } from './quarantine-record.ts';
+import { insertStep, openStore, type Step, type Store } from './store.ts';
+
+const migrations = [
+  `CREATE TABLE item (
+     quarantine_id TEXT PRIMARY KEY, held_at INTEGER NOT NULL, received_at INTEGER NOT NULL, queue_id TEXT,
+     direction TEXT NOT NULL, sender TEXT NOT NULL, header_from TEXT, subject TEXT, message_id TEXT,
+     size_bytes INTEGER NOT NULL, sha256 TEXT NOT NULL, score REAL, virus_name TEXT,
+     bytes INTEGER NOT NULL,  -- 0: message.eml was removed after a deletion
+     flag TEXT                -- 'missing': the folder was not there at the last reconcile
+   ) WITHOUT ROWID;
+   CREATE INDEX item_held_at ON item (held_at, quarantine_id);
+   CREATE TABLE item_recipient (
+     quarantine_id TEXT NOT NULL REFERENCES item ON DELETE CASCADE, slot INTEGER NOT NULL,
+     recipient TEXT NOT NULL, ledger_key TEXT, held_at INTEGER NOT NULL, expires_at INTEGER NOT NULL,
+     verdict TEXT NOT NULL, why TEXT NOT NULL,
+     state TEXT NOT NULL, actor TEXT, at INTEGER NOT NULL, owner TEXT, queue_id_out TEXT,
+     trail TEXT NOT NULL,  -- JSON list of StateChange, oldest first
+     PRIMARY KEY (quarantine_id, slot)
+   ) WITHOUT ROWID;
+   CREATE INDEX item_recipient_ledger_key ON item_recipient (ledger_key);
+   CREATE INDEX item_recipient_state ON item_recipient (state, held_at, quarantine_id);
+   CREATE INDEX item_recipient_held_at ON item_recipient (held_at);
+   CREATE INDEX item_recipient_expires_at ON item_recipient (state, expires_at);`,
+];
+
+/** One recipient's held copy as it stands; `queueIdOut` is the return smtpd's after a release. */
+export type SlotRow = {
+  readonly quarantineId: string;
+  readonly slot: number;
+  readonly recipient: string;
+  readonly expiresAt: number;
+  readonly verdict: string;
+  readonly why: string;
+  readonly state: RecipientState;
+  readonly actor: string | null;
+  readonly at: number;
+  readonly owner: string | null;
+  readonly queueIdOut: string | null;
+  readonly trail: readonly StateChange[];
+};
+
+/** One line of a list of held items; times are epoch milliseconds, `flag` is 'missing' where the folder is gone. */
+export type ItemRow = {
+  readonly quarantineId: string;
+  readonly heldAt: number;
+  readonly receivedAt: number;
+  readonly queueId: string | null;
+  readonly direction: 'inbound' | 'outbound';
+  readonly sender: string;
+  readonly from: string | null;
+  readonly subject: string | null;
+  readonly messageId: string | null;
+  readonly sizeBytes: number;
+  readonly score: number | null;
+  readonly virusName: string | null;
+  readonly flag: 'missing' | null;
+  readonly slots: readonly SlotRow[];
+};
+
+/** An item as its folder tells it. */
+export type IndexEntry = { readonly record: ItemRecord; readonly changes: readonly StateChange[] };
+
+/** What to list: newest first; `before` is the quarantineId of the last row seen. */
+export type ListOptions = {
+  readonly state?: RecipientState;
+  readonly limit: number;
+  readonly before?: string;
+};
+
+export type QuarantineIndex = ReturnType<typeof indexOn>;
+
+/** The index in `file`; like every store it opens by itself as soon as it can, and fails with TempFail until then. */
+export async function openIndex(options: {
+  file: string;
+  log: Log;
+  busyTimeoutMs?: number;
+}): Promise<QuarantineIndex> {
+  return indexOn(await openStore({ ...options, migrations, synchronous: 'FULL' }));
+}
+
+function indexOn(store: Store) {
+  return {
+    check: () => store.check(),
+    close: () => store.close(),
+    add: (items: readonly IndexEntry[]) => add(store, items),
+    find: (ledgerKeys: readonly string[]) => find(store, ledgerKeys),
+    keysSince: (heldAt: number) => keysSince(store, heldAt),
+    list: (options: ListOptions) => list(store, options),
+    slotsOf: (quarantineIds: readonly string[]) => slotsOf(store, quarantineIds),
+    change: (quarantineId: string, changes: readonly StateChange[]) => change(store, quarantineId, changes),
+    idsFrom: (digit: string) => idsFrom(store, digit),
+    flag: (quarantineId: string, flag: 'missing' | null) => setFlag(store, quarantineId, flag),
+    releasing: () => releasing(store),
+    gone: (quarantineId?: string) => gone(store, quarantineId),
+    noteBytesRemoved: (quarantineId: string) => noteBytesRemoved(store, quarantineId),
+  };
+}
+
+/** Adds items as their folders tell them, in one commit; one that is there already stays as it is. */
+async function add(store: Store, items: readonly IndexEntry[]): Promise<void> {
+  const steps = items.flatMap(({ record, changes }) => [
+    itemStep(record),
+    ...record.slots.map((held, slot) => slotStep(record, held, slot, changes)),
+  ]);
+  await store.transaction(steps);
+}
+
+function itemStep(record: ItemRecord): Step {
+  const { spam, virus } = record.report;
+  const row = {
+    quarantine_id: record.quarantineId,
+    held_at: record.heldAt,
+    received_at: record.receivedAt,
+    queue_id: record.queueId,
+    direction: record.direction,
+    sender: clip(record.envelope.sender),
+    header_from: clip(record.facts.from),
+    subject: clip(record.facts.subject),
+    message_id: clip(record.facts.messageId),
+    size_bytes: record.sizeBytes,
+    sha256: record.sha256,
+    score: spam.kind === 'scored' ? spam.score : null,
+    virus_name: virus.kind === 'infected' ? clip(virus.name) : null,
+    bytes: 1,
+  };
+  return insertStep('item', row, 'ON CONFLICT DO NOTHING');
+}
+
+function slotStep(
+  record: ItemRecord,
+  held: ItemRecord['slots'][number],
+  slot: number,
+  changes: readonly StateChange[],
+): Step {
+  const disposition = record.dispositions[held.disposition];
+  const trail = changes.filter((changed) => changed.slot === slot);
+  const last = trail.at(-1);
+  const row = {
+    quarantine_id: record.quarantineId,
+    slot,
+    recipient: clip(held.recipient.address),
+    ledger_key: held.ledgerKey,
+    held_at: record.heldAt,
+    expires_at: held.expiresAt,
+    verdict: disposition?.verdict ?? 'unchecked',
+    why: clip(disposition?.why ?? ''),
+    state: last?.to ?? 'held',
+    actor: last?.actor ?? null,
+    at: last?.at ?? record.heldAt,
+    owner: last?.owner ?? null,
+    queue_id_out: trail.findLast((changed) => changed.queueIdOut !== null)?.queueIdOut ?? null,
+    trail: JSON.stringify(trail),
+  };
+  return insertStep('item_recipient', row, 'ON CONFLICT DO NOTHING');
+}
+
+async function find(
+  store: Store,
+  ledgerKeys: readonly string[],
+): Promise<Map<string, { quarantineId: string }>> {
+  const rows = await store.all<{ key: string; id: string }>(
+    `SELECT ledger_key AS key, quarantine_id AS id FROM item_recipient
+      WHERE ledger_key IN (SELECT value FROM json_each(?)) ORDER BY held_at DESC`,
+    [JSON.stringify(ledgerKeys)],
+  );
+  // The oldest comes last and stays: where one key was ever held twice, the first hold is the one that was answered.
+  return new Map(rows.map(({ key, id }) => [key, { quarantineId: id }]));
+}
+
+async function keysSince(store: Store, heldAt: number) {
+  return store.all<{ key: string; quarantineId: string; heldAt: number }>(
+    `SELECT ledger_key AS key, quarantine_id AS quarantineId, held_at AS heldAt FROM item_recipient
+      WHERE held_at >= ? AND ledger_key IS NOT NULL ORDER BY held_at`,
+    [heldAt],
+  );
+}
+
+async function list(store: Store, { state, limit, before }: ListOptions): Promise<ItemRow[]> {
+  const older = `(held_at, quarantine_id) < (SELECT held_at, quarantine_id FROM item WHERE quarantine_id = ?)`;
+  const newest = 'ORDER BY held_at DESC, quarantine_id DESC LIMIT ?';
+  const ids =
+    state === undefined
+      ? `SELECT quarantine_id FROM item ${before === undefined ? '' : `WHERE ${older}`} ${newest}`
+      : `SELECT quarantine_id FROM item_recipient WHERE state = ? ${before === undefined ? '' : `AND ${older}`}
+          GROUP BY held_at, quarantine_id ${newest}`;
+  const params = [...(state === undefined ? [] : [state]), ...(before === undefined ? [] : [before]), limit];
+  const items = await store.all<Omit<ItemRow, 'slots'>>(
+    `SELECT quarantine_id AS quarantineId, held_at AS heldAt, received_at AS receivedAt, queue_id AS queueId,
+            direction, sender, header_from AS "from", subject, message_id AS messageId, size_bytes AS sizeBytes,
+            score, virus_name AS virusName, flag
+       FROM item WHERE quarantine_id IN (${ids}) ORDER BY held_at DESC, quarantine_id DESC`,
+    params,
+  );
+  const slots = await slotsOf(
+    store,
+    items.map((item) => item.quarantineId),
+  );
+  const byItem = Map.groupBy(slots, (slot) => slot.quarantineId);
+  return items.map((item) => ({ ...item, slots: byItem.get(item.quarantineId) ?? [] }));
+}
+
+async function slotsOf(store: Store, quarantineIds: readonly string[]): Promise<SlotRow[]> {
+  const rows = await store.all<Omit<SlotRow, 'trail'> & { trail: string }>(
+    `SELECT quarantine_id AS quarantineId, slot, recipient, expires_at AS expiresAt, verdict, why, state, actor, at,
+            owner, queue_id_out AS queueIdOut, trail
+       FROM item_recipient WHERE quarantine_id IN (SELECT value FROM json_each(?)) ORDER BY quarantine_id, slot`,
+    [JSON.stringify(quarantineIds)],
+  );
+  return rows.map((row) => ({ ...row, trail: JSON.parse(row.trail) as StateChange[] }));
+}
+
+/** Compare-and-set of each change: true where the slot still was in `from`. */
+async function change(store: Store, quarantineId: string, changes: readonly StateChange[]) {
+  const changed = await store.transaction(
+    changes.map(({ slot, from, to, actor, at, owner, queueIdOut }, index) => ({
+      sql: `UPDATE item_recipient
+               SET state = ?, actor = ?, at = ?, owner = ?, queue_id_out = coalesce(?, queue_id_out),
+                   trail = json_insert(trail, '$[#]', json(?))
+             WHERE quarantine_id = ? AND slot = ? AND state = ?`,
+      params: [to, actor, at, owner, queueIdOut, JSON.stringify(changes[index]), quarantineId, slot, from],
+    })),
+  );
+  return changed.map(({ changes: rows }) => rows === 1);
+}
+
+/** Ids that begin with this hex digit. */
+async function idsFrom(store: Store, digit: string): Promise<Map<string, 'missing' | null>> {
+  const rows = await store.all<{ id: string; flag: 'missing' | null }>(
+    'SELECT quarantine_id AS id, flag FROM item WHERE quarantine_id >= ? AND quarantine_id < ?',
+    [digit, `${digit}g`],
+  );
+  return new Map(rows.map(({ id, flag }) => [id, flag]));
+}
+
+async function setFlag(store: Store, quarantineId: string, flag: 'missing' | null): Promise<void> {
+  await store.run('UPDATE item SET flag = ? WHERE quarantine_id = ?', [flag, quarantineId]);
+}
+
+async function releasing(store: Store) {
+  return store.all<{ quarantineId: string; slot: number; owner: string; at: number }>(
+    `SELECT quarantine_id AS quarantineId, slot, owner, at FROM item_recipient WHERE state = 'releasing'`,
+  );
+}
+
+/** Items (or this one) none of whose copies is wanted any more, while their octets may still be there. */
+async function gone(store: Store, quarantineId?: string): Promise<string[]> {
+  const rows = await store.all<{ id: string }>(
+    `SELECT quarantine_id AS id FROM item WHERE bytes = 1 AND ${quarantineId === undefined ? '' : 'quarantine_id = ? AND'}
+        quarantine_id IN (SELECT quarantine_id FROM item_recipient WHERE state IN ('deleted', 'expired'))
+        AND NOT EXISTS (SELECT 1 FROM item_recipient AS r WHERE r.quarantine_id = item.quarantine_id
+                           AND r.state NOT IN ('deleted', 'expired'))`,
+    quarantineId === undefined ? [] : [quarantineId],
+  );
+  return rows.map(({ id }) => id);
+}
+
+async function noteBytesRemoved(store: Store, quarantineId: string): Promise<void> {
+  await store.run('UPDATE item SET bytes = 0 WHERE quarantine_id = ?', [quarantineId]);
+}
+
+const textCharactersMax = 2000;
+
+/** Enough to list and to search; item.json has all of it. */
+function clip<Text extends string | null>(text: Text): string | Text {
+  return text === null ? text : text.slice(0, textCharactersMax);
+}
