@@ -1,0 +1,43 @@
+/**
+ * package — what `npm pack` makes, unpacked elsewhere: the command runs from dist/, not from the sources.
+ */
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { top } from './site.ts';
+
+test('npm pack: the packed command runs from dist/ with its policies and its database thread', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-package-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  // A copy, because prepack writes dist/ and a checkout under test stays as it is.
+  const source = join(folder, 'source');
+  cpSync(top, source, {
+    recursive: true,
+    filter: (path) => !/\/(?:node_modules|\.git|dist)(?:\/|$)/.test(path),
+  });
+  symlinkSync(join(top, 'node_modules'), join(source, 'node_modules'));
+  execFileSync('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: source, stdio: 'pipe' });
+  const [archive] = readdirSync(folder).filter((name) => name.endsWith('.tgz'));
+  assert.ok(archive !== undefined, 'npm pack made no archive');
+  const home = join(folder, 'node_modules', 'sluice');
+  execFileSync('mkdir', ['-p', home]);
+  execFileSync('tar', ['xzf', join(folder, archive), '-C', home, '--strip-components=1']);
+  for (const name of ['pino', 'yaml', 'zod'])
+    symlinkSync(join(top, 'node_modules', name), join(folder, 'node_modules', name));
+
+  const run = (...words: string[]) =>
+    spawnSync(process.execPath, [join(home, 'bin', 'sluice.js'), ...words], {
+      encoding: 'utf8',
+      env: { ...process.env, SLUICE_STATE: join(folder, 'state') },
+    });
+  assert.ok(!readdirSync(home).includes('rules'), 'the package carries sources');
+  const explained = run('policy', 'explain', 'user@example.com', '--json');
+  assert.equal(explained.status, 0, explained.stderr);
+  assert.match(explained.stdout, /"field":"thresholds.spam","value":6.5,"origin":"shipped default"/);
+  const listed = run('quarantine', 'list');
+  assert.equal(listed.status, 0, listed.stderr);
+  assert.equal(listed.stdout, 'Nothing is held.\n');
+});
