@@ -17,13 +17,22 @@ import type { Walk } from './walk.ts';
 /** Octets of the original header that a notification repeats. */
 const dsnHeaderBytesMax = 64 * 1024;
 
+/**
+ * R5, W4: our client must have its reply 30 s before its data_done_timeout (1,200 s in docs/postfix.md) ends, counted from
+ * its dot; giving up later than it does makes duplicates.
+ */
+const replyWithinMs = 1_170_000;
+const dotTimeoutMsMin = 10_000;
+
 /** Reinjects one group and settles each of its recipients. Never throws for the return smtpd's failures. */
 export async function deliver(walk: Walk, { recipients, marks }: Disposition): Promise<void> {
   const { transaction, effects, settlements } = walk;
   const { message, direction, envelope, protocol, signal } = transaction;
   const bytes = copyOf(() => message.read(), { marks, direction, marker: effects.marker });
   const sizeBytes = message.sizeBytes + formatMarks(marks, effects.marker).length;
-  const handOff = { envelope, recipients, bytes, sizeBytes, allOrNothing: protocol === 'smtp' };
+  const dotTimeoutMs = () =>
+    Math.max(dotTimeoutMsMin, transaction.receivedAt + replyWithinMs - effects.now());
+  const handOff = { envelope, recipients, bytes, sizeBytes, dotTimeoutMs, allOrNothing: protocol === 'smtp' };
   const outcomes = await effects.reinject(handOff, signal);
   for (const [at, recipient] of recipients.entries()) settle(walk, recipient, outcomes[at]);
   // On SMTP input a refusal is noted only once its notification is on the way (notifyRefused).

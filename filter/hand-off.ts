@@ -25,6 +25,8 @@ export type HandOff = {
   readonly sizeBytes?: number;
   /** SMTP input: one recipient that is deferred before DATA defers all (RELIABILITY, partial acceptance). */
   readonly allOrNothing: boolean;
+  /** Asked at our dot: how long its reply may take, milliseconds; left out, the reinjector's own limit holds. */
+  readonly dotTimeoutMs?: () => number;
   /** Awaited when all octets are with the peer and the dot is not; once per transaction. Rejecting means: no dot. */
   readonly beforeDot?: () => Promise<void>;
 };
@@ -141,7 +143,7 @@ async function sendMessage(
   release();
   try {
     await connection.write(end, 1);
-    const reply = await connection.reply(dotTimeoutMs);
+    const reply = await connection.reply(job.dotTimeoutMs?.() ?? dotTimeoutMs);
     expectFinal(connection, 'dot', reply);
     return outcomeOf('dot', reply);
   } catch (error) {

@@ -114,6 +114,18 @@ for (const [label, answer, outcomes] of faults) {
     }
   });
 }
+test('reinject() waits at the dot as long as the job says (R5, W4), asked at the dot', async (context) => {
+  const { smtpd, reinjector } = await startRig(context, { dot: { do: 'hang' } }, { dotTimeoutMs: 600_000 });
+  let asked = 0;
+  const dotTimeoutMs = () => {
+    asked++;
+    return 50;
+  };
+  assert.deepEqual(await outcomesOf(reinjector, handOff(['a@b'], { dotTimeoutMs })), ['outcomeUnknown']);
+  assert.equal(asked, 1);
+  assert.equal(smtpd.transactions.at(-1)?.state, 'dot');
+});
+
 const silent = { debug() {}, info() {}, warn() {}, error() {} };
 
 test('reinject() F23: nobody listens, then somebody does', async (context) => {
