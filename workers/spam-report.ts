@@ -40,6 +40,10 @@ export function parseReport(reply: SpamcReply, truncated: boolean): SpamResult {
       `Scores of spamd do not add up: its rules make ${sum}, its total says ${total.score}`,
     );
   }
+  // Part of the rules only: a score that could be anything is none (time_limit in Mail::SpamAssassin::Conf(3)).
+  if (hits.some(({ name }) => name === 'TIME_LIMIT_EXCEEDED')) {
+    return { kind: 'unchecked', reason: 'timeout', detail: 'SpamAssassin ran out of its own time_limit' };
+  }
   return scored(describe(hits, fieldOf(reply.body, 'x-spam-sluice-report')?.value ?? ''), truncated);
 }
 

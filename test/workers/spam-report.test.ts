@@ -30,6 +30,7 @@ const totals = [
   ['ham that rounding would make spam', 'A=4.96', 'False ; 4.9 / 5.0', 4.96],
   ['ham a hair under the threshold', 'A=4.999', 'False ; 4.9 / 5.0', 4.999],
   ['spam at the threshold', 'A=5', 'True ; 5.0 / 5.0', 5],
+  ['a scan that ran out of time', 'A=3,TIME_LIMIT_EXCEEDED=0.001', 'False ; 3.0 / 5.0', 'timeout'],
   ['a total that is too low', 'A=4.7', 'False ; 4.6 / 5.0', 'protocol'],
   ['a total that is too high', 'A=4.7', 'False ; 4.8 / 5.0', 'protocol'],
   ['a total under the threshold for spam', 'A=5.3', 'False ; 4.9 / 5.0', 'protocol'],
