@@ -83,28 +83,61 @@ debian_packages() {
     say 'no service was started; their units are as Debian sets them, so some may start at the next boot'
 }
 
-# npm runs on the Node it came with: our own may be too new for an old npm, and npm ci is about to remove it.
+# PATH without folders of npm packages: npm ci is about to remove them.
 system_path() {
   printf '%s' "$PATH" | tr ':' '\n' | grep -v '/node_modules/\.bin$' | paste -s -d : -
+}
+
+# Is the node on this PATH what package.json asks for under "engines"?
+node_suffices() {
+  PATH=$1 node -e '
+    const wanted = /(\d+)\.(\d+)\.(\d+)/.exec(require(process.argv[1]).engines.node).slice(1);
+    const found = process.versions.node.split(".");
+    const at = wanted.findIndex((part, index) => Number(part) !== Number(found[index]));
+    process.exit(at === -1 || Number(found[at]) > Number(wanted[at]) ? 0 : 1);
+  ' "$top/package.json"
+}
+
+# npm_ci PATH [option]...; errors only: npm would warn at length that packages ask for a newer Node than it runs on.
+npm_ci() {
+  npm_path=$1
+  shift
+  (cd "$top" && PATH=$npm_path NODE_NO_WARNINGS=1 \
+    npm ci --include=optional --no-audit --no-fund --loglevel=error "$@") || fail 'npm ci failed: see above'
+  # npm 9 loses this link: it takes the one of the package for another processor away.
+  for node in "$top"/node_modules/node-linux-*/bin/node; do
+    [ ! -x "$node" ] || {
+      mkdir -p "$top/node_modules/.bin"
+      ln -sf "../${node#"$top/node_modules/"}" "$top/node_modules/.bin/node"
+    }
+  done
 }
 
 npm_packages() {
   stamp="$top/node_modules/.setup-done"
   lock=$(cksum <"$top/package-lock.json")
   if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$lock" ]; then
-    command -v npm >/dev/null || fail 'npm is missing: apt-get install npm, or take Node from nodejs.org'
+    path=$(system_path)
+    PATH=$path command -v npm >/dev/null || fail 'npm is missing: apt-get install npm, or take Node from nodejs.org'
     say 'installing npm packages of this folder (npm ci), Node 24 among them'
-    # --loglevel=error: npm itself runs on an older Node here and would warn that our packages ask for 24.
-    (cd "$top" && PATH=$(system_path) npm ci --include=dev --include=optional --no-audit --no-fund --loglevel=error) ||
-      fail 'npm ci failed: see above'
+    if node_suffices "$path"; then
+      npm_ci "$path" --include=dev
+    else
+      # npm leaves optional packages out that do not suit the Node it runs on: first Node 24, then everything under it.
+      npm_ci "$path" --omit=dev
+      own=$(mktemp -d "$top/.setup-XXXXXX")
+      trap 'rm -rf "$own"' EXIT
+      trap 'exit 130' HUP INT TERM
+      cp -L "$top/node_modules/.bin/node" "$own/node" 2>/dev/null || no_node
+      npm_ci "$own:$path" --include=dev
+    fi
     printf '%s\n' "$lock" >"$stamp"
   fi
-  PATH="$top/node_modules/.bin:$PATH" node -e '
-    const [, ...wanted] = /(\d+)\.(\d+)\.(\d+)/.exec(require(process.argv[1]).engines.node);
-    const found = process.versions.node.split(".");
-    const at = wanted.findIndex((part, index) => Number(part) !== Number(found[index]));
-    process.exit(at === -1 || Number(found[at]) > Number(wanted[at]) ? 0 : 1);
-  ' "$top/package.json" || fail "Node is too old and none came with npm ci for this machine ($(uname -m)):" \
+  node_suffices "$top/node_modules/.bin:$PATH" || no_node
+}
+
+no_node() {
+  fail "Node is too old and none came with npm ci for this machine ($(uname -m)):" \
     '  install the version that package.json names under "engines" from nodejs.org'
 }
 

