@@ -41,7 +41,10 @@ async function run(once: boolean): Promise<number> {
   say('\nEnding Postfix, Sluice, clamd and spamd');
   await stack.stop();
   if (code === 1) say(`Something went wrong; everything is left in ${folder}`);
-  else await rm(folder, { recursive: true, force: true });
+  else {
+    await rm(folder, { recursive: true, force: true });
+    say(`Removed ${folder}`);
+  }
   return code;
 }
 
