@@ -32,6 +32,8 @@ export type SiteOptions = {
   readonly spamd?: Omit<SpamdOptions, 'folder'>;
   readonly clamdConfig?: readonly string[];
   readonly postfix?: Partial<PostfixOptions>;
+  /** Listen for outbound mail as well, default no. */
+  readonly outbound?: boolean;
 };
 
 export type TestSite = {
@@ -45,6 +47,8 @@ export type TestSite = {
   /** Sluice's own listeners, past Postfix. */
   readonly smtpPort: number;
   readonly lmtpPort: number;
+  /** The listener for what the site itself sends; null without one. */
+  readonly outboundPort: number | null;
   /** The filter process that runs now. */
   sluice(): Daemon;
   /** Ends Sluice by SIGTERM (or has noticed that it is gone) and starts it again on the same state. */
@@ -90,6 +94,7 @@ async function startAll(
   const sink = options.sink === 'smtp' ? await startSink() : null;
   if (sink !== null) stops.push(() => sink.stop());
   const [smtpPort, lmtpPort] = [await freePort(), await freePort()];
+  const outboundPort = options.outbound === true ? await freePort() : null;
   const postfix = await startPostfix({
     folder: await made(folder, 'postfix'),
     feedProtocol: options.feedProtocol,
@@ -101,7 +106,10 @@ async function startAll(
   const configFile = join(folder, 'sluice.yaml');
   await writeFile(
     configFile,
-    `listen: { smtp: "127.0.0.1:${smtpPort}", lmtp: "127.0.0.1:${lmtpPort}" }
+    `listen:
+  smtp: 127.0.0.1:${smtpPort}
+  lmtp: 127.0.0.1:${lmtpPort}
+  outbound: ${outboundPort === null ? 'null' : `127.0.0.1:${outboundPort}`}
 reinject: 127.0.0.1:${postfix.returnPort}
 clamd: ${formatAddress(clamd.unix)}
 spamd: ${formatAddress(spamd.unix)}
@@ -123,6 +131,7 @@ ${options.config ?? ''}
     sink,
     smtpPort,
     lmtpPort,
+    outboundPort,
     dial,
     stop,
     sluice: () => sluice,
