@@ -159,15 +159,21 @@ test('startPostfix() configures what Postfix itself finds nothing to say about',
 });
 
 test('startPostfix() works where the machine has no /etc/postfix/main.cf ("No configuration")', async () => {
-  const folder = await createReachableFolder('postfix-test');
-  cleanups.push(() => rm(folder, { recursive: true }));
-  const etc = join(folder, 'etc-postfix');
-  await cp('/etc/postfix', etc, { recursive: true, filter: (file) => !/\/(?:main|master)\.cf$/.test(file) });
-  // A mount namespace of its own: only this command sees the bare folder.
-  const script = `mount --bind "${etc}" /etc/postfix && exec "${process.execPath}" "${join(import.meta.dirname, 'deliver-one.ts')}"`;
-  const { stdout } = await promisify(execFile)('unshare', ['--mount', 'sh', '-c', script]);
+  const program = [process.execPath, join(import.meta.dirname, 'deliver-one.ts')];
+  const command = existsSync('/etc/postfix/main.cf') ? await withBarePostfix(program) : program;
+  const { stdout } = await promisify(execFile)(command[0] ?? '', command.slice(1));
   assert.deepEqual(JSON.parse(stdout), { mainCf: false, recipients: ['bob@example.com'] });
 });
+
+/** The command in a mount namespace of its own, in which /etc/postfix is as the package leaves it unconfigured. */
+async function withBarePostfix(command: readonly string[]): Promise<string[]> {
+  const folder = await createReachableFolder('postfix-test');
+  cleanups.push(() => rm(folder, { recursive: true }));
+  const isConfigured = (file: string) => /\/(?:main|master)\.cf$/.test(file);
+  await cp('/etc/postfix', folder, { recursive: true, filter: (file) => !isConfigured(file) });
+  const script = 'mount --bind "$0" /etc/postfix && exec "$@"';
+  return ['unshare', '--mount', 'sh', '-c', script, folder, ...command];
+}
 
 function commandOf(pid: number): string {
   const file = `/proc/${pid}/cmdline`;
