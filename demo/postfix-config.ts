@@ -80,6 +80,8 @@ export function mainText(site: Site): string {
     minimal_backoff_time: retry,
     maximal_backoff_time: retry,
     transport_retry_time: retry,
+    // A process that a test kills before it served anybody makes master wait before it starts the next one.
+    service_throttle_time: retry,
     // A refused connection must not suspend the filter for minutes (FACTS.md).
     scan_destination_concurrency_failed_cohort_limit: '1000',
     ...site.mainOverrides,
