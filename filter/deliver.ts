@@ -74,11 +74,26 @@ export async function notifyRefused(walk: Walk, dispositions: readonly Dispositi
   const { settlements, transaction } = walk;
   const refused = settlements.of('refused').filter((one) => settlements.get(one)?.repeated === false);
   if (refused.length === 0 || settlements.anyDeferred()) return;
+  // Where nobody got the message the refusal itself is the reply, and Postfix tells the sender.
   const everyone = settlements.of('refused').length === transaction.envelope.recipients.length;
-  if (!everyone && !(await handOverDsn(walk, refused, dispositions))) {
+  if (!everyone && !(await isTold(walk, refused, dispositions))) {
     return settlements.deferRefused(refused, 'returnUnavailable');
   }
   await noteSettled(walk, refused);
+}
+
+/** False where the notification could not be handed over, whatever the reason: without it our 250 would lose mail. */
+async function isTold(
+  walk: Walk,
+  refused: readonly Recipient[],
+  dispositions: readonly Disposition[],
+): Promise<boolean> {
+  try {
+    return await handOverDsn(walk, refused, dispositions);
+  } catch (cause) {
+    walk.effects.log.error({ err: cause, queueId: walk.identity.queueId }, 'Cannot notify sender: deferred');
+    return false;
+  }
 }
 
 /** True when the notification was accepted, is not wanted, or can never be delivered. */

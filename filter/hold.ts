@@ -7,6 +7,7 @@
  */
 import { outboundPolicyFor, policyFor, thresholdsOf } from '../rules/decide.ts';
 import type { Disposition, Recipient, ScanReport } from '../rules/mail.ts';
+import { TempFail } from '../workers/fail.ts';
 import { noteSettled } from './note.ts';
 import { outcomeRows, scanRow } from './record.ts';
 import type { Walk } from './walk.ts';
@@ -58,17 +59,24 @@ function heldUnder({ transaction, policies }: Walk, recipient: Recipient) {
   );
 }
 
-/** Drops the copies of these recipients, once the history row that tells of it is on disk. */
-export async function discard(walk: Walk, report: ScanReport, disposition: Disposition): Promise<void> {
+/** Drops the copies of all recipients of these dispositions, once the history row that tells of it is on disk. */
+export async function discard(
+  walk: Walk,
+  report: ScanReport,
+  dispositions: readonly Disposition[],
+): Promise<void> {
+  const recipients = dispositions.flatMap((disposition) => disposition.recipients);
+  if (recipients.length === 0) return;
   const { effects, settlements, identity } = walk;
   try {
-    const rows = outcomeRows(walk, [disposition], disposition.recipients, 'discarded');
-    await effects.history.record(scanRow(walk, report), rows, { durable: true });
-    settlements.discard(disposition.recipients);
+    const rows = outcomeRows(walk, dispositions, recipients, 'discarded');
+    const written = await effects.history.record(scanRow(walk, report), rows, { durable: true });
+    if (!written) throw new TempFail('Cannot discard: the history dropped the row');
+    settlements.discard(recipients);
   } catch (cause) {
-    const about = { err: cause, queueId: identity.queueId, alarm: true };
+    const about = { err: cause, queueId: identity.queueId, recipients: recipients.length, alarm: true };
     effects.log.error(about, 'Cannot record discarded message in the history: deferred');
-    return settlements.defer(disposition.recipients, 'internal');
+    return settlements.defer(recipients, 'internal');
   }
-  await noteSettled(walk, disposition.recipients);
+  await noteSettled(walk, recipients);
 }

@@ -32,14 +32,20 @@ export async function identify(transaction: Transaction): Promise<Identity> {
   const ident = xforwardIdent(envelope.xforward);
   const queueId = ident ?? facts.localQueueId;
   const digest = await digestFrom(message, ledgerSkip(head, ident));
-  const keys = new Map<Recipient, string>();
-  for (const recipient of queueId === null ? [] : envelope.recipients) {
-    keys.set(
+  const { sender, recipients } = envelope;
+  const keyed = queueId === null ? [] : recipients;
+  const keys = new Map(
+    keyed.map((recipient) => [
       recipient,
-      ledgerKey({ queueId: queueId ?? '', sha256: digest, sender: envelope.sender, recipient }),
-    );
-  }
+      ledgerKey({ queueId: queueId ?? '', sha256: digest, sender, recipient }),
+    ]),
+  );
   return { queueId, digest, keys, facts };
+}
+
+/** The ledger keys of these recipients; none where there is no queue id. */
+export function keysOf({ keys }: Identity, recipients: readonly Recipient[]): string[] {
+  return recipients.flatMap((recipient) => keys.get(recipient) ?? []);
 }
 
 /** Postfix's queue id out of XFORWARD IDENT, or null where it is absent or unavailable (XFORWARD_README). */

@@ -10,51 +10,45 @@ import { decide, isFailedAttempt, virusAsSpamPatterns } from '../rules/decide.ts
 import type { Disposition, MailFacts, Recipient, ScanReport } from '../rules/mail.ts';
 import type { Reply } from '../rules/replies.ts';
 import { deliver, notifyRefused } from './deliver.ts';
+import { type Earlier, repeatEarlier } from './earlier.ts';
 import { discard, hold } from './hold.ts';
-import { identify } from './identity.ts';
+import { identify, keysOf } from './identity.ts';
 import type { Transaction } from './listener.ts';
-import { noteSettled } from './note.ts';
-import { record } from './record.ts';
+import { type Judged, record } from './record.ts';
 import { createSettlements } from './settlement.ts';
 import type { Effects, Walk } from './walk.ts';
 
 /** Filters one message; replies are one for SMTP, one per recipient in envelope order for LMTP. Never throws. */
 export async function filterMessage(transaction: Transaction, effects: Effects): Promise<readonly Reply[]> {
   const settlements = createSettlements(transaction.envelope.recipients);
-  let claimed: readonly string[] = [];
   try {
     const identity = await identify(transaction);
-    const walk: Walk = {
-      transaction,
-      effects,
-      identity,
-      settlements,
-      policies: effects.policies(),
-      ledgerUp: true,
-    };
-    claimed = claim(walk);
-    await walkThrough(walk);
+    await walkThrough({ transaction, effects, identity, settlements, policies: effects.policies() });
   } catch (cause) {
     effects.log.error({ err: cause, sender: transaction.envelope.sender }, 'Cannot filter message: deferred');
-    settlements.deferRest('internal');
-  } finally {
-    effects.inFlight.release(claimed);
   }
   return settlements.replies(transaction.protocol);
 }
 
 async function walkThrough(walk: Walk): Promise<void> {
-  const { settlements, transaction } = walk;
-  await repeatEarlier(walk);
-  if (settlements.open().length === 0) return record(walk, null, []);
-  if (transaction.protocol === 'smtp' && settlements.anyDeferred()) return settlements.deferRest('inFlight');
-  const facts = await factsOf(walk);
-  const report = await scan(walk);
-  const dispositions = decide(facts, report, walk.policies);
-  // Nobody would hear the reply, or it is too late for it: no effect at all (R3, R5).
-  if (transaction.signal.aborted) settlements.deferRest('deadline');
-  else await act(walk, report, dispositions);
-  record(walk, report, dispositions);
+  const { settlements, transaction, effects } = walk;
+  const claimed = claim(walk);
+  let judged: Judged = { report: null, dispositions: [] };
+  try {
+    const earlier = await repeatEarlier(walk);
+    if (endsHere(walk)) return;
+    const report = await scan(walk);
+    const dispositions = decide(factsOf(walk, earlier), report, walk.policies);
+    judged = { report, dispositions };
+    // Nobody would hear the reply, or it is too late for it: no effect at all (R3, R5).
+    if (transaction.signal.aborted) settlements.deferRest('deadline');
+    else await act(walk, earlier, report, dispositions);
+  } finally {
+    // Only an exception leaves anybody open.
+    settlements.deferRest('internal');
+    effects.inFlight.release(claimed);
+    record(walk, judged);
+  }
 }
 
 /** Claims the keys of this transaction; a recipient whose hand-off is in flight elsewhere is deferred (R9). */
@@ -68,62 +62,10 @@ function claim({ identity, settlements, effects }: Walk): readonly string[] {
   return [...claimed];
 }
 
-/** Settles every recipient whose outcome is known from an earlier try: ledger first, then quarantine, then a loop. */
-async function repeatEarlier(walk: Walk): Promise<void> {
-  const { identity, settlements, effects, transaction } = walk;
-  if (identity.keys.size === 0) return;
-  try {
-    const entries = await effects.ledger.lookup([...identity.keys.values()]);
-    for (const recipient of settlements.open()) {
-      const entry = entries.get(identity.keys.get(recipient) ?? '');
-      if (entry !== undefined) settlements.repeat(recipient, entry);
-    }
-    await adoptHeld(walk);
-    const earlierIds =
-      settlements.open().length === 0 ? [] : await effects.ledger.queueIdsOut(identity.queueId ?? '');
-    if (identity.facts.topReceivedId !== null && earlierIds.includes(identity.facts.topReceivedId)) {
-      effects.log.error({ queueId: identity.queueId, alarm: true }, 'Content filter loop: message deferred');
-      settlements.deferRest('loop');
-    }
-  } catch (cause) {
-    walk.ledgerUp = false;
-    effects.log.error({ err: cause, queueId: identity.queueId, alarm: true }, 'Ledger does not answer');
-    if (transaction.protocol === 'smtp') settlements.deferRest('ledgerUnavailable');
-  }
-}
-
-/** After a crash between quarantine commit and ledger commit, the retry finds its item by the ledger key. */
-async function adoptHeld(walk: Walk): Promise<void> {
-  const { identity, settlements, effects } = walk;
-  const open = settlements.open();
-  const keys = open.map((recipient) => identity.keys.get(recipient) ?? '');
-  if (keys.length === 0) return;
-  try {
-    const items = await effects.quarantine.find(keys);
-    for (const recipient of open) {
-      const item = items.get(identity.keys.get(recipient) ?? '');
-      if (item !== undefined) settlements.hold([recipient], item.quarantineId);
-    }
-    await noteSettled(walk, open);
-  } catch (cause) {
-    // Stops only what needs it: whoever must be held is answered 451 later; the others flow.
-    effects.log.warn({ err: cause, queueId: identity.queueId }, 'Quarantine index does not answer');
-  }
-}
-
-async function factsOf({ transaction, identity, settlements, effects, ledgerUp }: Walk): Promise<MailFacts> {
-  const recipients = settlements.open();
-  const { from, subject, messageId, receivedAtMs } = identity.facts;
-  const keys = recipients.flatMap((recipient) => identity.keys.get(recipient) ?? []);
-  return {
-    envelope: { ...transaction.envelope, recipients },
-    direction: transaction.direction,
-    from,
-    subject,
-    messageId,
-    waitedMs: receivedAtMs === null ? 0 : Math.max(0, effects.now() - receivedAtMs),
-    failedAttempts: ledgerUp && keys.length > 0 ? await effects.ledger.attempts(keys) : 0,
-  };
+/** True where nothing is left to do; SMTP has one reply, so there the first deferral is everybody's. */
+function endsHere({ settlements, transaction }: Walk): boolean {
+  if (transaction.protocol === 'smtp') settlements.deferAlike();
+  return settlements.open().length === 0;
 }
 
 function scan({ transaction, identity, settlements, policies, effects }: Walk): Promise<ScanReport> {
@@ -139,28 +81,50 @@ function scan({ transaction, identity, settlements, policies, effects }: Walk): 
   return effects.scan(ticket, signal);
 }
 
+function factsOf({ transaction, identity, settlements, effects }: Walk, earlier: Earlier): MailFacts {
+  const { from, subject, messageId, receivedAtMs } = identity.facts;
+  return {
+    envelope: { ...transaction.envelope, recipients: settlements.open() },
+    direction: transaction.direction,
+    from,
+    subject,
+    messageId,
+    waitedMs: receivedAtMs === null ? 0 : Math.max(0, effects.now() - receivedAtMs),
+    failedAttempts: earlier.failedAttempts,
+  };
+}
+
 /** Effects in order: quarantine, discards, then one hand-off per group. On SMTP input the first deferral ends it. */
-async function act(walk: Walk, report: ScanReport, dispositions: readonly Disposition[]): Promise<void> {
-  const smtp = walk.transaction.protocol === 'smtp';
+async function act(
+  walk: Walk,
+  earlier: Earlier,
+  report: ScanReport,
+  dispositions: readonly Disposition[],
+): Promise<void> {
   const of = (kind: Disposition['kind']) => dispositions.filter((disposition) => disposition.kind === kind);
-  const deferred = of('defer').flatMap(({ recipients }) => recipients);
-  if (deferred.length > 0) await deferScan(walk, report, deferred);
-  if (smtp && deferred.length > 0) return;
+  await deferUnchecked(walk, earlier, report, of('defer'));
+  if (endsHere(walk)) return;
   await hold(walk, report, of('quarantine'));
-  for (const disposition of of('discard')) await discard(walk, report, disposition);
+  if (endsHere(walk)) return;
+  await discard(walk, report, of('discard'));
   for (const disposition of of('deliver')) {
-    if (smtp && walk.settlements.anyDeferred()) return;
+    if (endsHere(walk)) return;
     await deliver(walk, disposition);
   }
-  if (smtp) await notifyRefused(walk, dispositions);
+  if (walk.transaction.protocol === 'smtp') await notifyRefused(walk, dispositions);
 }
 
 /** 451 for a scanner that could not tell; a failure of a living one is counted (deferAtMost.attempts, R13). */
-async function deferScan(walk: Walk, report: ScanReport, recipients: readonly Recipient[]): Promise<void> {
-  const { effects, identity, settlements } = walk;
+async function deferUnchecked(
+  { effects, identity, settlements }: Walk,
+  { ledgerUp }: Earlier,
+  report: ScanReport,
+  dispositions: readonly Disposition[],
+): Promise<void> {
+  const recipients: readonly Recipient[] = dispositions.flatMap((disposition) => disposition.recipients);
   settlements.defer(recipients, 'scanUnavailable');
-  const keys = recipients.flatMap((recipient) => identity.keys.get(recipient) ?? []);
-  if (!isFailedAttempt(report) || keys.length === 0 || !walk.ledgerUp) return;
+  const keys = keysOf(identity, recipients);
+  if (!isFailedAttempt(report) || keys.length === 0 || !ledgerUp) return;
   try {
     await effects.ledger.noteAttempt(keys);
   } catch (cause) {

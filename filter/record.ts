@@ -10,8 +10,14 @@ import type { OutcomeRow, ScanRow } from './history.ts';
 import type { Settlement } from './settlement.ts';
 import type { Walk } from './walk.ts';
 
-/** Records everybody who is settled by now; `report` is null where nothing was scanned (all outcomes repeated). */
-export function record(walk: Walk, report: ScanReport | null, dispositions: readonly Disposition[]): void {
+/** What was found and decided; `report` is null where the walk ended before the scan, or the scan failed. */
+export type Judged = {
+  readonly report: ScanReport | null;
+  readonly dispositions: readonly Disposition[];
+};
+
+/** Records everybody, when all are settled. */
+export function record(walk: Walk, { report, dispositions }: Judged): void {
   const { effects, settlements, transaction, identity } = walk;
   const { recipients } = transaction.envelope;
   for (const recipient of recipients) logOne(walk, recipient, dispositions);
@@ -59,9 +65,7 @@ export function outcomeRows(
       verdict: disposition?.verdict ?? null,
       disposition: disposition?.kind ?? null,
       score: disposition?.marks.score ?? null,
-      why:
-        disposition?.why ??
-        (settlement?.repeated === true ? 'outcome of an earlier try, repeated' : 'not decided'),
+      why: disposition?.why ?? (kind === 'deferred' ? 'not decided' : 'outcome of an earlier try, repeated'),
       reply: settlement?.reply ?? replyFor(kind === 'discarded' ? 'discarded' : 'internal'),
       quarantineId: settlement?.quarantineId ?? null,
       queueIdOut: settlement?.queueIdOut ?? null,

@@ -30,6 +30,8 @@ export type Settlements = {
   readonly refuse: (recipient: Recipient, reply: PeerReply) => void;
   readonly defer: (recipients: readonly Recipient[], outcome: OutcomeName) => void;
   readonly deferRest: (outcome: OutcomeName) => void;
+  /** Where anybody is deferred, everybody who is open is, with the same reply. */
+  readonly deferAlike: () => void;
   readonly repeat: (recipient: Recipient, entry: LedgerEntry) => void;
   /** The one thing that may be taken back: a refusal whose notification could not be handed over is deferred instead. */
   readonly deferRefused: (recipients: readonly Recipient[], outcome: OutcomeName) => void;
@@ -66,6 +68,10 @@ export function createSettlements(recipients: readonly Recipient[]): Settlements
     },
     refuse: (one, reply) => settle(one, { ...nothing, kind: 'refused', reply: relayReply(reply) }),
     deferRest: (outcome) => defer(open(), outcome),
+    deferAlike: () => {
+      const deferred = [...settled.values()].find(({ kind }) => kind === 'deferred');
+      if (deferred !== undefined) for (const one of open()) settle(one, deferred);
+    },
     repeat: (one, { outcome, reply, queueIdOut, quarantineId }) =>
       settle(one, { kind: outcome, reply, queueIdOut, quarantineId, repeated: true }),
     deferRefused: (some, outcome) => {

@@ -20,7 +20,7 @@ export type Effects = {
   readonly scan: Queue['scan'];
   readonly quarantine: Pick<Quarantine, 'put' | 'find'>;
   readonly reinject: Reinjector['reinject'];
-  readonly ledger: Pick<Ledger, 'lookup' | 'commit' | 'attempts' | 'noteAttempt' | 'queueIdsOut'>;
+  readonly ledger: Pick<Ledger, 'lookup' | 'check' | 'commit' | 'attempts' | 'noteAttempt' | 'queueIdsOut'>;
   readonly inFlight: ReturnType<typeof createInFlight>;
   readonly history: Pick<History, 'record'>;
   readonly policies: () => Policies;
@@ -37,6 +37,4 @@ export type Walk = {
   readonly settlements: Settlements;
   /** One value for the whole walk: a reload in between changes nothing here. */
   readonly policies: Policies;
-  /** False while the ledger does not answer: LMTP flows without it, SMTP does not get this far. */
-  ledgerUp: boolean;
 };
