@@ -40,7 +40,8 @@ export async function startSink(): Promise<Sink> {
   const messages: SunkMessage[] = [];
   const waiting = new Set<() => void>();
   const sockets = new Set<Socket>();
-  const server = createServer((socket) => {
+  // Several replies to pipelined commands are several small writes: none shall wait for the ACK of the one before.
+  const server = createServer({ noDelay: true }, (socket) => {
     sockets.add(socket);
     socket.on('error', () => undefined); // 'close' follows
     socket.on('close', () => sockets.delete(socket));
