@@ -134,6 +134,8 @@ function configText(
     `clamd: "${formatAddress(clamd)}"`,
     `spamd: "${formatAddress(spamd)}"`,
     `state: "${join(folder, 'state')}"`,
+    // Its default port may be another Sluice's on this machine.
+    'health: { filter: null }',
     '',
   ].join('\n');
 }

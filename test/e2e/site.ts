@@ -34,6 +34,8 @@ export type SiteOptions = {
   readonly postfix?: Partial<PostfixOptions>;
   /** Listen for outbound mail as well, default no. */
   readonly outbound?: boolean;
+  /** Open the filter's health server on a free port, default no: its own port may be another site's. */
+  readonly health?: boolean;
 };
 
 export type TestSite = {
@@ -49,6 +51,8 @@ export type TestSite = {
   readonly lmtpPort: number;
   /** The listener for what the site itself sends; null without one. */
   readonly outboundPort: number | null;
+  /** /healthz, /readyz and /metrics; null without them. */
+  readonly healthPort: number | null;
   /** The filter process that runs now. */
   sluice(): Daemon;
   /** Ends Sluice by SIGTERM (or has noticed that it is gone) and starts it again on the same state. */
@@ -95,6 +99,7 @@ async function startAll(
   if (sink !== null) stops.push(() => sink.stop());
   const [smtpPort, lmtpPort] = [await freePort(), await freePort()];
   const outboundPort = options.outbound === true ? await freePort() : null;
+  const healthPort = options.health === true ? await freePort() : null;
   const postfix = await startPostfix({
     folder: await made(folder, 'postfix'),
     feedProtocol: options.feedProtocol,
@@ -114,6 +119,7 @@ reinject: 127.0.0.1:${postfix.returnPort}
 clamd: ${formatAddress(clamd.unix)}
 spamd: ${formatAddress(spamd.unix)}
 state: ${options.state ?? join(folder, 'state')}
+health: { filter: ${healthPort === null ? 'null' : `127.0.0.1:${healthPort}`} }
 ${options.config ?? ''}
 `,
   );
@@ -132,6 +138,7 @@ ${options.config ?? ''}
     smtpPort,
     lmtpPort,
     outboundPort,
+    healthPort,
     dial,
     stop,
     sluice: () => sluice,
