@@ -7,15 +7,16 @@
  */
 import { statSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { pathToFileURL } from 'node:url';
 import { parentPort, workerData } from 'node:worker_threads';
 
 export type Value = string | number | bigint | null | Uint8Array;
 export type Step = { readonly sql: string; readonly params?: readonly Value[] };
 
-/** What the thread is started with. */
+/** What the thread is started with; `migrations` null: an existing file as it stands. */
 export type ThreadOptions = {
   readonly file: string;
-  readonly migrations: readonly string[];
+  readonly migrations: readonly string[] | null;
   readonly synchronous: 'FULL' | 'NORMAL';
   readonly busyTimeoutMs: number;
 };
@@ -140,17 +141,25 @@ function prepare(current: Connection, sql: string): StatementSync {
 function connect(options: ThreadOptions): Connection {
   if (connection !== null && inodeOf(options.file) !== connection.inode) disconnect();
   if (connection !== null) return connection;
-  const database = new DatabaseSync(options.file, { timeout: options.busyTimeoutMs });
+  const { file, migrations, synchronous, busyTimeoutMs } = options;
+  const database = new DatabaseSync(migrations === null ? existing(file) : file, { timeout: busyTimeoutMs });
   try {
-    enterWal(database, options.busyTimeoutMs);
-    database.exec(`PRAGMA synchronous = ${options.synchronous}`);
-    migrate(database, options.migrations);
+    if (migrations !== null) enterWal(database, busyTimeoutMs);
+    database.exec(`PRAGMA synchronous = ${synchronous}`);
+    if (migrations !== null) migrate(database, migrations);
   } catch (error) {
     database.close();
     throw error;
   }
   connection = { database, statements: new Map(), inode: inodeOf(options.file) };
   return connection;
+}
+
+/** A name under which SQLite makes no new file (sqlite.org/uri.html). */
+function existing(file: string): URL {
+  const url = pathToFileURL(file);
+  url.searchParams.set('mode', 'rw');
+  return url;
 }
 
 /** The switch to WAL does not wait for locks by itself where two processes open a new file at once. */

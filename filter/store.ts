@@ -38,12 +38,12 @@ export interface Store {
 
 /**
  * A store on `file`; it never rejects because of the database: one that can't be opened now is tried again with each
- * call. `migrations[n]` is SQL that leads from `user_version` n to n + 1. A lock of another process is waited for
+ * call. `migrations[n]` is SQL that leads from `user_version` n to n + 1; null: only an existing file, as it stands. A lock of another process is waited for
  * `busyTimeoutMs`; a call that waited `queueTimeoutMs` behind others fails untried.
  */
 export async function openStore(options: {
   file: string;
-  migrations: readonly string[];
+  migrations: readonly string[] | null;
   synchronous: 'FULL' | 'NORMAL';
   log: Log;
   busyTimeoutMs?: number;

@@ -15,3 +15,18 @@ export type Finding = {
   /** What to write or do, in the imperative; null where the level is ok. */
   readonly remedy: string | null;
 };
+
+/** A finding that asks for nothing. */
+export function ok(what: string, where: string | null = null): Finding {
+  return { level: 'ok', what, where, remedy: null };
+}
+
+/** It works, with the price that `what` names. */
+export function warn(what: string, where: string | null, remedy: string): Finding {
+  return { level: 'warn', what, where, remedy };
+}
+
+/** Mail is lost, doubled, refused or unscanned. */
+export function fail(what: string, where: string | null, remedy: string): Finding {
+  return { level: 'fail', what, where, remedy };
+}

@@ -13,8 +13,10 @@ import { createSpamd, type SpamdClient } from './spamd.ts';
 export type ScannerClients = { readonly clamd: ClamdClient | null; readonly spamd: SpamdClient | null };
 
 const clamdConcurrencyPerAddress = 32;
-const spamdConcurrencyPerAddress = 16;
-const scanningShare = 0.8;
+/** Messages that each spamd is asked about at once. */
+export const spamdConcurrencyPerAddress = 16;
+/** Part of a message's deadline that belongs to scanning. */
+export const scanningShare = 0.8;
 
 /** Clients for `scan`, `clamd` and `spamd` of the configuration. Connects to nothing yet. */
 export function createScannerClients(config: Config, log: Log): ScannerClients {

@@ -40,6 +40,20 @@ export async function createInstance(parent: string, log: Log): Promise<Instance
   }
 }
 
+/** Instances that died under `parent` and were not swept yet; rejects where it can't be listed. */
+export async function deadInstances(parent: string): Promise<string[]> {
+  const folders = (await readdir(parent)).filter((name) => namePattern.test(name));
+  const states = await Promise.all(folders.map((name) => stateOf(join(parent, name))));
+  return folders.filter((_, at) => states[at] === 'dead');
+}
+
+/** Octets by which the path of `parent` is too long for the lock of every instance under it; 0 where it is short enough. */
+export function excessOctets(parent: string): number {
+  // The longest process id is 4194304 (proc(5), pid_max).
+  const longest = Buffer.byteLength(ownerOf(join(parent, 'starting-4194304-00000000')));
+  return Math.max(0, longest - socketPathOctetsMax);
+}
+
 async function claim(parent: string, name: string): Promise<Instance> {
   const starting = join(parent, `starting-${name}`);
   const folder = join(parent, name);
