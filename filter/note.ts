@@ -23,7 +23,7 @@ export async function noteSettled(walk: Walk, recipients: readonly Recipient[]):
 function entryOf({ identity, settlements, effects }: Walk, recipient: Recipient): LedgerEntry[] {
   const settlement = settlements.get(recipient);
   const key = identity.keys.get(recipient);
-  if (settlement === undefined || settlement.kind === 'deferred' || settlement.repeated) return [];
+  if (settlement === undefined || settlement.kind === 'deferred') return [];
   if (key === undefined || identity.queueId === null) return [];
   const { kind, reply, queueIdOut, quarantineId } = settlement;
   return [

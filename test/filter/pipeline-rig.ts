@@ -124,8 +124,7 @@ export class World {
   readonly ledger = new Map<string, LedgerEntry>();
   readonly attempts = new Map<string, number>();
   readonly items: { readonly quarantineId: string; readonly item: NewItem }[] = [];
-  readonly accepted: { readonly name: string; readonly job: HandOff; readonly queueIdOut: string | null }[] =
-    [];
+  readonly accepted: { readonly name: string; readonly job: HandOff; readonly text: string }[] = [];
   readonly notifications: { readonly job: HandOff; readonly text: string }[] = [];
   /** `accepted NAME` and `held NAME`, in order. */
   readonly events: string[] = [];

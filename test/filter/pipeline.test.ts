@@ -101,7 +101,11 @@ test('filterMessage() repeats every outcome to a retry, word for word, whatever 
       assert.deepEqual(await world.attempt({ protocol, recipients: copies, report }), first, protocol);
     }
     assert.deepEqual(events, seen, protocol);
-    assert.ok(!world.calls.includes('scan') && !world.calls.includes('commit'), world.calls.join());
+    assert.equal(world.calls.join(' '), 'lookup record lookup record lookup record');
+    assert.deepEqual(
+      world.rows.at(-1)?.outcomes.map(({ recipient }) => recipient),
+      recipients.map(({ address }) => address),
+    );
     assert.equal(world.notifications.length, protocol === 'smtp' ? 1 : 0);
   }
 });
@@ -170,7 +174,7 @@ test('filterMessage() writes one row for all who are discarded', async () => {
   );
   await world.attempt({ recipients: [to('a@x.test'), to('a@y.test')], report: infected, policies });
   const discarding = policiesOf(
-    'recipients: { y.test: { thresholds: { discard: 15 } }, x.test: { thresholds: { discard: 16 } } }',
+    'recipients: { y.test: { thresholds: { discard: 15 } }, x.test: { thresholds: { discard: 16, spam: 5 } } }',
   );
   await world.attempt({
     recipients: [to('a@x.test'), to('a@y.test')],
@@ -179,10 +183,12 @@ test('filterMessage() writes one row for all who are discarded', async () => {
     policies: discarding,
   });
   assert.deepEqual(
-    world.rows
-      .filter(({ durable }) => durable)
-      .map(({ outcomes }) => outcomes.map(({ recipient }) => recipient)),
-    [['a@x.test'], ['a@x.test', 'a@y.test']],
+    world.rows.map(({ durable, outcomes }) => [durable, outcomes.map(({ recipient }) => recipient)]),
+    [
+      [true, ['a@x.test']],
+      [false, ['a@y.test']],
+      [true, ['a@x.test', 'a@y.test']],
+    ],
   );
 });
 
@@ -231,6 +237,8 @@ test('filterMessage() with the ledger down: LMTP flows, SMTP gets 451', async (t
     codesOf(await world.attempt({ recipients: [deliver, hold], report: scored(25), effects: { ledger } })),
     [250, 250],
   );
+  await world.attempt({ ident: 'D1', recipients: [defer], report: unchecked(), at: failing('lookup') });
+  assert.ok(!world.calls.includes('noteAttempt'));
   assert.ok(
     world.lines.some(
       ({ message, fields }) => message === 'Ledger does not answer' && fields['alarm'] === true,
@@ -326,6 +334,7 @@ test('filterMessage() counts attempts on which a living scanner failed; the thir
         ...(codesOf(await world.attempt({ recipients: [{ ...defer }], report: unchecked(reason) })) ?? []),
       );
     assert.deepEqual(seen, codes, reason);
+    assert.equal(world.calls.includes('noteAttempt'), reason === 'timeout');
   }
 });
 
@@ -501,6 +510,75 @@ test('filterMessage() on SMTP: a later group that is deferred makes 451, and the
   assert.equal(world.notifications.length, 1);
 });
 
+test('filterMessage() on SMTP hands over nothing more after a group that was deferred', async () => {
+  const world = new World(spool);
+  const policies = policiesOf(
+    'recipients: { x.test: { thresholds: { spam: 4 } }, y.test: { thresholds: { spam: 3 } } }',
+  );
+  const recipients = [to('a@x.test'), to('a@y.test'), to('a@z.test')];
+  const answer: Answer = (one, job) => (one.address === 'a@y.test' ? tempfail : accepts(one, job));
+  assert.deepEqual(
+    codesOf(await world.attempt({ protocol: 'smtp', recipients, report: scored(8), answer, policies })),
+    [451],
+  );
+  assert.deepEqual(world.events, ['accepted a@x.test']);
+});
+
+test('filterMessage() on SMTP tells nobody twice of a refusal, even where the delivery could not be noted', async () => {
+  const world = new World(spool);
+  const both = () => [{ ...deliver }, to('gone@deliver.test')];
+  await world.attempt({
+    protocol: 'smtp',
+    recipients: both(),
+    answer: refusing('gone'),
+    at: failing('commit'),
+  });
+  const replies = await world.attempt({ protocol: 'smtp', recipients: both(), answer: refusing('gone') });
+  assert.deepEqual([codesOf(replies), world.notifications.length], [[250], 1]);
+});
+
+test('filterMessage() raises an alarm where the return smtpd refuses the filter itself', async () => {
+  const world = new World(spool);
+  const denied = { ...tempfail, outcome: 'returnMisconfigured' } as const;
+  const replies = await world.attempt({ answer: () => denied });
+  assert.match(textsOf(replies)?.join() ?? '', /^451 4\.3\.5 Return smtpd refuses the content filter/);
+  const line = world.lines.find(({ message }) => message.startsWith('Cannot reinject'));
+  assert.deepEqual([line?.level, line?.fields['alarm']], ['error', true]);
+});
+
+test('filterMessage() holds one item: octets, envelope, origin of each decision, days by the recipient', async () => {
+  const world = new World(spool);
+  const policies = policiesOf(
+    'recipients: { x.test: { retentionDays: 3, thresholds: { quarantine: 8 } }, y.test: { retentionDays: 40 } }',
+  );
+  await world.attempt({
+    recipients: [to('a@x.test'), to('a@y.test'), to('b@y.test')],
+    report: scored(12),
+    policies,
+  });
+  const [{ item } = { item: null }] = world.items;
+  assert.deepEqual(
+    item?.slots.map(({ retentionDays }) => retentionDays),
+    [3, 40, 40],
+  );
+  assert.equal(item?.retentionDays, 40);
+  assert.deepEqual(
+    item?.dispositions.map(({ why, recipients }) => `${recipients.length}: ${why}`).toSorted(),
+    [
+      '3: score 12 >= quarantine 10 (shipped default) | score 12 >= quarantine 8 (policies.yaml:1 recipients: x.test)',
+    ],
+  );
+  assert.deepEqual(item?.facts, {
+    from: 'sender@partner.example',
+    subject: 'order',
+    messageId: '<1@partner.example>',
+  });
+  assert.deepEqual(
+    [item?.sizeBytes, item?.queueId, item?.envelope.envid],
+    [plainMessage.length, '4c7Yx1', 'QQ314'],
+  );
+});
+
 test('filterMessage() on SMTP hands over all or nothing; LMTP each for itself', async () => {
   const answer: Answer = (one, job) => (one.address === 'slow@deliver.test' ? tempfail : accepts(one, job));
   const recipients = () => [{ ...deliver }, to('slow@deliver.test')];
@@ -579,7 +657,9 @@ test('filterMessage() gives the very same recipient twice two replies', async ()
 test('filterMessage() without a queue id asks no ledger and delivers', async () => {
   const world = new World(spool);
   assert.deepEqual(codesOf(await world.attempt({ ident: null, protocol: 'smtp' })), [250]);
-  assert.deepEqual(world.calls, ['scan', 'reinject', 'record']);
+  assert.equal(world.calls.join(' '), 'scan reinject record');
+  await world.attempt({ ident: null, recipients: [defer], report: unchecked() });
+  assert.ok(!world.calls.includes('noteAttempt'));
 });
 
 test('filterMessage() delivers a message whose outcome can not be noted or recorded, and says so', async () => {
@@ -606,6 +686,10 @@ test('filterMessage() defers whoever is left when something unforeseen is thrown
   assert.deepEqual(
     world.rows[0]?.outcomes.map(({ outcome, why }) => `${outcome} ${why}`),
     everyKind.map(() => 'deferred not decided'),
+  );
+  const said = world.lines.filter(({ message }) => message === 'Recipient decided');
+  assert.ok(
+    said.length === 5 && said.every(({ fields }) => fields['reply'] === 'Internal error, try again later'),
   );
   assert.deepEqual(
     codesOf(await world.attempt({ recipients: everyKind.map((one) => ({ ...one })) })),
