@@ -16,6 +16,9 @@ export type Log = {
   readonly error: Write;
 };
 
+/** A log that nobody reads: what goes wrong is told in another way. */
+export const silentLog: Log = { debug() {}, info() {}, warn() {}, error() {} };
+
 const fieldCharactersMax = 2048;
 
 /** A log that writes JSON lines named `name` to standard output, or to `destination` in tests. */
