@@ -59,6 +59,8 @@ export const readers = {
   'limits.inFlight': numberField({ min: 1, max: 10_000, whole: true }),
   'limits.spamBytes': sizeField(1024, 256 * 1024 ** 2),
   'history.retentionDays': numberField({ min: 1, max: 3650, whole: true }),
+  'log.format': choiceField('json', 'amavis'),
+  'log.level': choiceField('debug', 'info', 'warn', 'error'),
 };
 /** A size in octets: a number, or a number with B, KB, MB or GB behind it; KB = 1024. */
 function sizeField(min: number, max: number): Reader<number> {

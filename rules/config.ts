@@ -56,6 +56,11 @@ export type Config = {
     readonly spamBytes: number;
   };
   readonly history: { readonly retentionDays: number };
+  readonly log: {
+    /** How a decision is told; `amavis`: as amavisd-new does, for parsers that know its lines. All else is JSON. */
+    readonly format: 'json' | 'amavis';
+    readonly level: 'debug' | 'info' | 'warn' | 'error';
+  };
 };
 
 type FoundFields = Found<typeof readers>;
@@ -139,6 +144,7 @@ function configOf(found: FoundFields, folder: string, hasFile: boolean): Config 
       spamBytes: found['limits.spamBytes']?.value ?? 512 * 1024,
     },
     history: { retentionDays: found['history.retentionDays']?.value ?? 180 },
+    log: { format: found['log.format']?.value ?? 'json', level: found['log.level']?.value ?? 'info' },
   };
 }
 

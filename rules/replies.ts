@@ -37,6 +37,11 @@ const outcomes = {
 /** Name of an outcome that Sluice answers in its own words. */
 export type OutcomeName = keyof typeof outcomes;
 
+/** The outcomes that are answered 4xx: the client tries again. */
+export const temporaryOutcomes: readonly OutcomeName[] = (Object.keys(outcomes) as OutcomeName[]).filter(
+  (outcome) => firstDigit(replyFor(outcome)) === 4,
+);
+
 /** The reply for an outcome; `detail` (for example "queued as 4c7Yx1") is appended after a colon, made safe. */
 export function replyFor(outcome: OutcomeName, detail?: string): Reply {
   const [code, subject, text] = outcomes[outcome];
@@ -73,7 +78,7 @@ export function judgeReply(stage: Stage, reply: PeerReply): Judgement {
   return 'misconfigured';
 }
 
-function firstDigit({ code }: PeerReply): number {
+function firstDigit({ code }: { readonly code: number }): number {
   return Math.floor(code / 100);
 }
 

@@ -16,6 +16,7 @@ const rooms = ['rules', 'workers', 'filter', 'review'] as const;
 const owners: Record<string, readonly string[]> = {
   yaml: ['rules/document.ts'],
   pino: ['workers/log.ts'],
+  'prom-client': ['workers/metrics.ts'],
   'node:sqlite': ['filter/store-thread.ts'],
   // zod may be named in the few files that check outside data.
   zod: ['filter/quarantine-record.ts', 'workers/queue.ts'],

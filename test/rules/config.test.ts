@@ -54,6 +54,7 @@ const documentedDefaults = {
   health: { filter: tcp('127.0.0.1', 9025), worker: tcp('127.0.0.1', 9026), review: tcp('127.0.0.1', 9027) },
   limits: { messageBytes: 100 * 1024 * 1024, deadlineSeconds: 300, inFlight: 100, spamBytes: 512 * 1024 },
   history: { retentionDays: 180 },
+  log: { format: 'json', level: 'info' },
 };
 
 test('parseConfig() has a default for every key', () => {
@@ -79,6 +80,7 @@ review: { listen: 127.0.0.1:8025 }
 health: { filter: 127.0.0.1:9025, worker: 127.0.0.1:9026, review: 127.0.0.1:9027 }
 limits: { messageBytes: 100MB, deadlineSeconds: 300, inFlight: 100, spamBytes: 512KB }
 history: { retentionDays: 180 }
+log: { format: json, level: info }
 `);
   assert.deepEqual(config, {
     ...documentedDefaults,
@@ -167,6 +169,8 @@ test('parseConfig() lets the environment win over the file', () => {
     SLUICE_SPAMDUSER: 'debian-spamd',
     SLUICE_LIMITS_MESSAGEBYTES: '10MB',
     SLUICE_STATE: 'var',
+    SLUICE_LOG_FORMAT: 'amavis',
+    SLUICE_LOG_LEVEL: 'warn',
     SLUICE_CONFIG: '/etc/other.yaml',
     SLUICE_TEST_ANYTHING: 'x',
     SLUICE_DEMO_FOLDER: 'x',
@@ -184,6 +188,7 @@ test('parseConfig() lets the environment win over the file', () => {
   assert.deepEqual([config.scan, config.clamd, config.spamd.length], [{ virus: false, spam: true }, [], 2]);
   assert.deepEqual([config.spamdUser, config.limits.messageBytes], ['debian-spamd', 10 * 1024 * 1024]);
   assert.deepEqual([config.state, config.spool], ['/etc/sluice/var', '/etc/sluice/var/spool']);
+  assert.deepEqual(config.log, { format: 'amavis', level: 'warn' });
 });
 
 test('parseConfig() freezes all of it', () => {
@@ -307,6 +312,9 @@ const mistakes: [text: string, ...problems: RegExp[]][] = [
   ['limits: { deadlineSeconds: 1171 }', /found 1171: write a number from 1 to 1170/],
   ['limits: { inFlight: 0.5 }', /found 0\.5: write a whole number from 1 to 10000/],
   ['history: { retentionDays: -3 }', /found -3: write a whole number from 1 to 3650/],
+  ['log: { format: syslog }', /^sluice\.yaml:1:16: log\.format: found "syslog": write json or amavis$/],
+  ['log: { level: trace }', /found "trace": write debug, info, warn or error$/],
+  ['log: json', /found "json": write the keys format, level under it/],
   ['health: { filter: 8080 }', /write a host too, like 127\.0\.0\.1:8080/],
   ['mode: filter\nmode: observe', /^sluice\.yaml:2:1: mode: stands twice, first in line 1/],
   ['__proto__: { role: backup }', /__proto__ is not allowed/],
