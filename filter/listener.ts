@@ -7,7 +7,7 @@
  */
 import { createServer, type Socket } from 'node:net';
 import type { Address } from '../rules/config.ts';
-import { openServerSocket } from './server-socket.ts';
+import { openServerSocket } from '../workers/server-socket.ts';
 import { SmtpSession, type SessionOptions } from './smtp-session.ts';
 import { parseTrustedClients, plainAddress, requireTrustedClients } from './trusted-clients.ts';
 

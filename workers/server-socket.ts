@@ -8,7 +8,7 @@
 import { chmodSync, chownSync, lstatSync, readFileSync, unlinkSync } from 'node:fs';
 import { createConnection, type Server } from 'node:net';
 import type { Address } from '../rules/config.ts';
-import { PermFail, TempFail } from '../workers/fail.ts';
+import { PermFail, TempFail } from './fail.ts';
 
 type UnixAddress = Extract<Address, { kind: 'unix' }>;
 
