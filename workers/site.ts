@@ -2,8 +2,8 @@
  * site — reads what the administrator wrote: sluice.yaml and policies.yaml, and notices when the policies change.
  *
  * Hides where the files are looked for (--config, SLUICE_CONFIG, /etc/sluice/sluice.yaml, else the embedded defaults)
- * and that the shipped policies lie beside the code. Every problem of every file is reported at once; a bad reload
- * keeps the policies that were in force.
+ * and that the shipped policies lie beside the code. All problems of a file are reported at once; a reload that
+ * fails, or finds the file gone, keeps the policies that were in force.
  */
 import { existsSync, readFileSync, type Stats, unwatchFile, watchFile } from 'node:fs';
 import { join, resolve } from 'node:path';
@@ -19,30 +19,41 @@ export type Site = {
   readonly policies: Policies;
 };
 
-/** The configuration has problems: one line each, ready to print. The process exits with 78 (EX_CONFIG, sysexits.h). */
+/** A file has problems; the message has a line for each. The process exits with 78 (EX_CONFIG, sysexits.h). */
 export class ConfigurationError extends Error {
   override readonly name = 'ConfigurationError';
+  readonly problems: readonly Problem[];
+
+  constructor(problems: readonly Problem[], options?: ErrorOptions) {
+    super(problems.map(formatProblem).join('\n'), options);
+    this.problems = problems;
+  }
 }
 
-/** Reads and checks both files. Throws `ConfigurationError` with every problem in its message. */
+/** Reads and checks both files, the policies where the configuration is in order. Throws `ConfigurationError`. */
 export function readSite(configFlag: string | undefined, environment: NodeJS.ProcessEnv): Site {
   const configFile = locateConfig(configFlag, environment);
-  const source = configFile === null ? null : { file: configFile, text: readNamed(configFile) };
+  const source =
+    configFile === null
+      ? null
+      : { file: configFile, text: readNamed(configFile, 'name another with --config or SLUICE_CONFIG') };
   const { config, problems } = parseConfig(source, environment);
-  if (config === null) throw new ConfigurationError(format(problems));
+  if (config === null) throw new ConfigurationError(problems);
   return { configFile, config, policies: readPolicies(config) };
 }
 
-/** Reads the shipped policies and the site's. Throws `ConfigurationError` with every problem in its message. */
+/** Reads the shipped policies and the site's over them. Throws `ConfigurationError`. */
 export function readPolicies(config: Config): Policies {
   const shipped = join(import.meta.dirname, '..', 'rules', 'policies.yaml');
   const site = isMissingDefault(config) ? null : config.policies;
   const { policies, problems } = parsePolicies(
-    { file: 'policies.yaml (shipped)', text: readNamed(shipped) },
-    site === null ? null : { file: site, text: readNamed(site) },
+    { file: 'policies.yaml (shipped)', text: readNamed(shipped, 'install Sluice again') },
+    site === null
+      ? null
+      : { file: site, text: readNamed(site, 'create it, or name another under policies in sluice.yaml') },
     config.role,
   );
-  if (policies === null) throw new ConfigurationError(format(problems));
+  if (policies === null) throw new ConfigurationError(problems);
   return policies;
 }
 
@@ -50,12 +61,18 @@ export function readPolicies(config: Config): Policies {
 export function watchPolicies(
   site: Site,
   log: Log,
+  intervalMs = 1000,
 ): { readonly current: () => Policies; readonly reload: () => void; readonly close: () => void } {
   let current = site.policies;
   const file = site.config.policies;
+  let isThere = file !== null && existsSync(file);
   const reload = (): void => {
     try {
+      // Half way through an editor's save, or removed by mistake: falling back to the shipped ones would be a surprise.
+      if (isThere && isMissingDefault(site.config))
+        throw new ConfigurationError([missing(file ?? '', 'restore it')]);
       current = readPolicies(site.config);
+      isThere = file !== null && existsSync(file);
       log.info({ file }, 'Policies reloaded');
     } catch (cause) {
       log.error({ err: cause, file }, 'Cannot reload policies: the old ones stay in force');
@@ -64,9 +81,9 @@ export function watchPolicies(
   // Polling sees a file that an editor replaced by rename; one stat a second costs nothing.
   const onChange = (now: Stats, before: Stats): void => {
     // The first look at a file that does not exist calls as well, with nothing changed.
-    if (now.mtimeMs !== before.mtimeMs || now.ino !== before.ino) reload();
+    if (now.ctimeMs !== before.ctimeMs || now.ino !== before.ino) reload();
   };
-  if (file !== null) watchFile(file, { interval: 1000, persistent: false }, onChange);
+  if (file !== null) watchFile(file, { interval: intervalMs, persistent: false }, onChange);
   return {
     current: () => current,
     reload,
@@ -86,15 +103,21 @@ function isMissingDefault(config: Config): boolean {
   return config.policies !== null && !config.policiesNamed && !existsSync(config.policies);
 }
 
-function readNamed(file: string): string {
+function readNamed(file: string, remedy: string): string {
   try {
     return readFileSync(file, 'utf8');
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new ConfigurationError(`${file}: cannot read: ${reason}`, { cause });
+    const isMissing = cause instanceof Error && 'code' in cause && cause.code === 'ENOENT';
+    const what = cause instanceof Error ? cause.message : String(cause);
+    const problem = isMissing ? missing(file, remedy) : problemOf(file, `cannot be read: ${what}`);
+    throw new ConfigurationError([problem], { cause });
   }
 }
 
-function format(problems: readonly Problem[]): string {
-  return problems.map(formatProblem).join('\n');
+function missing(file: string, remedy: string): Problem {
+  return problemOf(file, `no such file: ${remedy}`);
+}
+
+function problemOf(file: string, message: string): Problem {
+  return { file, line: null, column: null, path: '', message };
 }
