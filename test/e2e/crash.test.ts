@@ -32,7 +32,7 @@ for (const feedProtocol of ['lmtp', 'smtp'] as const) {
     await site.restart();
     await site.postfix.flush();
     await killAtRandom(site);
-    await site.postfix.waitForQueueEmpty(240_000);
+    await site.postfix.waitForQueueEmpty(400_000);
     const fates = await fatesOf(site);
     const wrong = [...expected()].filter(([copy, where]) => !isRight(fates.get(copy), where));
     const doubled = [...fates.values()].reduce((sum, { delivered }) => sum + Math.max(0, delivered - 1), 0);
