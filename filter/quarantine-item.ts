@@ -161,9 +161,14 @@ async function listFolder(path: string): Promise<string[]> {
   return names.map((name) => join(path, name));
 }
 
+/** Who made the unfinished put at a path from a listing. */
+export function temporaryOwner(path: string): string | undefined {
+  return temporaryPattern.exec(basename(path))?.[1];
+}
+
 /** Removes an unfinished put (a path from a listing) if its process is dead; one that may go on is left alone. */
 export async function sweepTemporary(path: string, now: number): Promise<boolean> {
-  if (!(await isOrphan(path, temporaryPattern.exec(basename(path))?.[1], now))) return false;
+  if (!(await isOrphan(path, temporaryOwner(path), now))) return false;
   await rm(path, { recursive: true, force: true });
   return true;
 }
