@@ -9,53 +9,69 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Log } from '../workers/log.ts';
 
 const configurationExit = 78;
-const backOffMsMax = 30_000;
-const livedLongMs = 60_000;
+const passedOn = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+
+/** How fast children are started again. */
+export type Pace = { readonly firstMs: number; readonly mostMs: number; readonly livedLongMs: number };
+
+const usualPace: Pace = { firstMs: 1000, mostMs: 30_000, livedLongMs: 60_000 };
+
+/** What the children have in common. */
+type Family = {
+  readonly children: Map<string, ChildProcess>;
+  readonly stop: AbortController;
+  readonly log: Log;
+  readonly pace: Pace;
+};
 
 /** Runs the parts until a signal ends them; resolves with the exit code for this process. */
 export async function supervise(
   parts: readonly string[],
   argumentsOf: (part: string) => string[],
   log: Log,
+  pace: Pace = usualPace,
 ): Promise<number> {
-  const children = new Map<string, ChildProcess>();
-  const stop = new AbortController();
+  const family: Family = { children: new Map(), stop: new AbortController(), log, pace };
   const pass = (signal: NodeJS.Signals): void => {
-    if (signal !== 'SIGHUP') stop.abort();
-    for (const child of children.values()) child.kill(signal);
+    if (signal !== 'SIGHUP') family.stop.abort();
+    for (const child of family.children.values()) child.kill(signal);
   };
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, pass);
-  const codes = await Promise.all(
-    parts.map((part) => keepRunning(part, argumentsOf(part), children, stop, log)),
-  );
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.off(signal, pass);
+  for (const signal of passedOn) process.on(signal, pass);
+  const codes = await Promise.all(parts.map((part) => keepRunning(part, argumentsOf(part), family)));
+  for (const signal of passedOn) process.off(signal, pass);
   return Math.max(...codes);
 }
 
-async function keepRunning(
-  part: string,
-  commandArguments: string[],
-  children: Map<string, ChildProcess>,
-  stop: AbortController,
-  log: Log,
-): Promise<number> {
-  for (let backOffMs = 1000; ; backOffMs = Math.min(backOffMs * 2, backOffMsMax)) {
+/** Exit code of this part for good. */
+async function keepRunning(part: string, commandArguments: string[], family: Family): Promise<number> {
+  const { children, stop, log, pace } = family;
+  for (let backOffMs = pace.firstMs; ; backOffMs = Math.min(backOffMs * 2, pace.mostMs)) {
     const startedAt = performance.now();
-    const { promise, resolve } = Promise.withResolvers<{ code: number | null; why: string }>();
-    const child = spawn(process.execPath, commandArguments, { stdio: ['ignore', 'inherit', 'inherit'] });
-    children.set(part, child);
-    child.on('error', (error) => resolve({ code: null, why: error.message }));
-    child.on('exit', (code, signal) => resolve({ code, why: signal ?? `exit ${code}` }));
-    const { code, why } = await promise;
-    if (stop.signal.aborted) return code ?? 1;
+    const { code, why } = await runOnce(part, commandArguments, children);
+    // Before it listened for it, our signal itself ended it: that is no failure.
+    if (stop.signal.aborted) return code ?? (why === 'SIGTERM' || why === 'SIGINT' ? 0 : 1);
     if (code === configurationExit) {
       stop.abort();
       for (const other of children.values()) other.kill('SIGTERM');
       return code;
     }
-    if (performance.now() - startedAt > livedLongMs) backOffMs = 1000;
+    if (performance.now() - startedAt > pace.livedLongMs) backOffMs = pace.firstMs;
     log.error({ part, why, backOffMs, alarm: true }, 'Part ended by itself: restarting');
     await delay(backOffMs, undefined, { signal: stop.signal }).catch(() => undefined /* stopped meanwhile */);
     if (stop.signal.aborted) return 0;
   }
+}
+
+/** Starts the part and waits for its end: its exit code, or null and the signal (or error) that ended it. */
+async function runOnce(
+  part: string,
+  commandArguments: string[],
+  children: Map<string, ChildProcess>,
+): Promise<{ code: number | null; why: string }> {
+  const { promise, resolve } = Promise.withResolvers<{ code: number | null; why: string }>();
+  const child = spawn(process.execPath, commandArguments, { stdio: ['ignore', 'inherit', 'inherit'] });
+  children.set(part, child);
+  child.on('error', (error) => resolve({ code: null, why: error.message }));
+  child.on('exit', (code, signal) => resolve({ code, why: signal ?? `exit ${code}` }));
+  return promise;
 }

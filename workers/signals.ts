@@ -1,18 +1,25 @@
 /**
  * signals — how a long-running process of Sluice is told to reload and to end.
  *
- * SIGHUP reloads. The first SIGTERM or SIGINT drains; a second one ends at once. What is thrown outside any message
+ * SIGHUP reloads. The first SIGTERM or SIGINT drains; a second one later ends at once. What is thrown outside any message
  * ends the process with 70 (EX_SOFTWARE): the supervisor restarts it, Postfix retries, nothing is lost.
  */
 import type { Log } from './log.ts';
 
+/** Ctrl-C reaches all processes of a terminal, and the supervisor passes it on besides: that is one signal, not two. */
+const sameSignalMs = 1000;
+
 /** Resolves with the exit code when the process was told to end and `drain` is done. */
 export function untilSignal(reload: () => void, drain: () => Promise<void>, log: Log): Promise<number> {
   const { promise, resolve } = Promise.withResolvers<number>();
-  let draining = false;
+  let drainingSince: number | null = null;
   const end = (signal: NodeJS.Signals): void => {
-    if (draining) return resolve(1);
-    draining = true;
+    if (drainingSince !== null) {
+      if (performance.now() - drainingSince < sameSignalMs) return;
+      log.warn({ signal }, 'Told again to stop: ending at once');
+      process.exit(1);
+    }
+    drainingSince = performance.now();
     log.info({ signal }, 'Stopping: finishing what is in flight');
     drain().then(
       () => resolve(0),
