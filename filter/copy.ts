@@ -13,7 +13,14 @@ export type Marker = { readonly scanner: string; readonly hostname: string };
 /** The delivered form of a message: `marks` and `extra` lines in front, then `dropForged(message)`. */
 export function copyOf(
   message: () => AsyncIterable<Uint8Array>,
-  options: { marks: Marks; direction: MailFacts['direction']; marker: Marker; extra?: Uint8Array },
+  options: {
+    marks: Marks;
+    direction: MailFacts['direction'];
+    marker: Marker;
+    extra?: Uint8Array;
+    /** Told at the end: how many of the dropped lines a DKIM signature of the message lists. */
+    onDropped?: (signed: number) => void;
+  },
 ): () => AsyncIterable<Uint8Array> {
   return async function* () {
     if (options.extra !== undefined) yield options.extra;
@@ -24,5 +31,6 @@ export function copyOf(
       if (kept.length > 0) yield kept;
     }
     yield filter.end();
+    options.onDropped?.(filter.droppedSigned);
   };
 }

@@ -28,7 +28,8 @@ const dotTimeoutMsMin = 10_000;
 export async function deliver(walk: Walk, { recipients, marks }: Disposition): Promise<void> {
   const { transaction, effects, settlements } = walk;
   const { message, direction, envelope, protocol, signal } = transaction;
-  const bytes = copyOf(() => message.read(), { marks, direction, marker: effects.marker });
+  const onDropped = (signed: number) => (walk.tally.signedHeadersDropped = signed);
+  const bytes = copyOf(() => message.read(), { marks, direction, marker: effects.marker, onDropped });
   const sizeBytes = message.sizeBytes + formatMarks(marks, effects.marker).length;
   const dotTimeoutMs = () =>
     Math.max(dotTimeoutMsMin, transaction.receivedAt + replyWithinMs - effects.now());
@@ -102,10 +103,14 @@ async function handOverDsn(
   refused: readonly Recipient[],
   all: readonly Disposition[],
 ): Promise<boolean> {
-  const { transaction, effects, settlements, identity } = walk;
+  const { transaction, effects, settlements, identity, tally } = walk;
   const verdictOf = (one: Recipient) =>
     all.find(({ recipients }) => recipients.includes(one))?.verdict ?? 'unchecked';
   const wanted = refused.filter((one) => wantsDsn(transaction.envelope, one, verdictOf(one)));
+  const forged = refused.filter(
+    (one) => wantsDsn(transaction.envelope, one, 'clean') && !wanted.includes(one),
+  );
+  tally.dsnSuppressed += forged.length;
   const about = { queueId: identity.queueId, refused: refused.length, notified: wanted.length };
   effects.log.warn(about, 'Recipients refused by the return smtpd beside accepted ones');
   if (wanted.length === 0) return true;

@@ -7,7 +7,7 @@
 import { hostname } from 'node:os';
 import { formatAddress } from '../rules/config.ts';
 import { createScannerClients, reportScanners } from '../workers/clients.ts';
-import { createLog } from '../workers/log.ts';
+import { createLog, standardOutput } from '../workers/log.ts';
 import { createQueue, type Ticket } from '../workers/queue.ts';
 import { createScanner } from '../workers/scan.ts';
 import { endOnUncaught, untilSignal } from '../workers/signals.ts';
@@ -18,6 +18,7 @@ import { createAdmission } from './admission.ts';
 import { openFeeds } from './feeds.ts';
 import { createInFlight } from './ledger.ts';
 import { openMemory } from './memory.ts';
+import { openMonitor } from './monitor.ts';
 import { filterMessage } from './pipeline.ts';
 import { createReinjector } from './reinject.ts';
 import { becomeOwner } from './state-folder.ts';
@@ -25,7 +26,8 @@ import { becomeOwner } from './state-folder.ts';
 /** Runs the filter process for this site until a signal ends it; resolves with its exit code. */
 export async function runFilter(site: Site): Promise<number> {
   const { config } = site;
-  const log = createLog({ name: 'filter' });
+  const output = standardOutput();
+  const log = createLog({ name: 'filter', level: config.log.level, destination: output });
   endOnUncaught(log);
   becomeOwner(config.state, log);
   const host = hostname();
@@ -37,9 +39,11 @@ export async function runFilter(site: Site): Promise<number> {
   const memory = await openMemory(config, log);
   const { inFlight: connectionsMax, messageBytes: sizeBytesMax } = config.limits;
   const reinjector = createReinjector({ address: config.reinject, hostname: host, connectionsMax, log });
+  const admission = createAdmission(connectionsMax);
+  const monitor = await openMonitor(config, { clients, memory, reinjector, admission, log, output });
   const effects = {
     scan: (ticket: Ticket, signal: AbortSignal) => queue.scan(ticket, signal),
-    reinject: reinjector.reinject,
+    ...monitor.effects,
     inFlight: createInFlight(),
     policies: policies.current,
     now: Date.now,
@@ -49,30 +53,27 @@ export async function runFilter(site: Site): Promise<number> {
     ledger: memory.ledger,
     history: memory.history,
   };
-  const { admit } = createAdmission(config.limits.inFlight);
   const feeds = await openFeeds(config, log, {
     hostname: host,
     spool,
     sizeBytesMax,
     deadlineMs,
-    admit,
+    admit: admission.admit,
+    onTempfail: monitor.effects.tempfail,
     offers: reinjector.offers,
     log,
     onMessage: (transaction) => filterMessage(transaction, effects),
   });
+  monitor.listening(feeds);
   const drain = async (): Promise<void> => {
     policies.close();
+    monitor.stopping();
     await Promise.all(feeds.map((feed) => feed.close(deadlineMs)));
     await Promise.all([reinjector.close(), queue.close()]);
-    await Promise.all([spool.close(), memory.close()]);
+    await Promise.all([spool.close(), memory.close(), monitor.close()]);
   };
   const stopped = untilSignal(policies.reload, drain, log);
   log.info({ version, state: config.state, reinject: formatAddress(config.reinject) }, 'Filter runs');
   void reportScanners(clients, log);
-  reinjector.probe().then(
-    (offers) => log.info({ offers }, 'Return smtpd answers'),
-    (cause: unknown) =>
-      log.error({ err: cause }, 'Return smtpd does not answer: mail is deferred until it does'),
-  );
   return stopped;
 }

@@ -16,16 +16,21 @@ import { identify, keysOf } from './identity.ts';
 import type { Transaction } from './listener.ts';
 import { type Judged, record } from './record.ts';
 import { createSettlements } from './settlement.ts';
+import { createTally, timed } from './tally.ts';
 import type { Effects, Walk } from './walk.ts';
 
 /** Filters one message; replies are one for SMTP, one per recipient in envelope order for LMTP. Never throws. */
 export async function filterMessage(transaction: Transaction, effects: Effects): Promise<readonly Reply[]> {
   const settlements = createSettlements(transaction.envelope.recipients);
+  const tally = createTally(transaction.receiveMs);
   try {
     const identity = await identify(transaction);
-    await walkThrough({ transaction, effects, identity, settlements, policies: effects.policies() });
+    const policies = effects.policies();
+    const walk = { transaction, effects: timed(effects, tally), identity, settlements, tally, policies };
+    await walkThrough(walk);
   } catch (cause) {
     effects.log.error({ err: cause, sender: transaction.envelope.sender }, 'Cannot filter message: deferred');
+    if (settlements.open().length > 0) effects.tempfail('internal');
   }
   return settlements.replies(transaction.protocol);
 }

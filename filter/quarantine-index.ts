@@ -95,6 +95,7 @@ function indexOn(store: Store) {
     keysSince: (heldAt: number) => keysSince(store, heldAt),
     list: (options: ListOptions) => list(store, options),
     slotsOf: (quarantineIds: readonly string[]) => slotsOf(store, quarantineIds),
+    size: () => size(store),
     change: (quarantineId: string, changes: readonly StateChange[]) => change(store, quarantineId, changes),
     idsFrom: (digit: string) => idsFrom(store, digit),
     flag: (quarantineId: string, flag: 'missing' | null) => setFlag(store, quarantineId, flag),
@@ -215,6 +216,15 @@ async function slotsOf(store: Store, quarantineIds: readonly string[]): Promise<
     [JSON.stringify(quarantineIds)],
   );
   return rows.map((row) => ({ ...row, trail: JSON.parse(row.trail) as StateChange[] }));
+}
+
+/** Items of which a copy is held for somebody, and their octets. */
+async function size(store: Store): Promise<{ items: number; bytes: number }> {
+  const [row] = await store.all<{ items: number; bytes: number }>(
+    `SELECT count(*) AS items, coalesce(sum(size_bytes), 0) AS bytes
+       FROM (SELECT DISTINCT quarantine_id FROM item_recipient WHERE state = 'held') JOIN item USING (quarantine_id)`,
+  );
+  return row ?? { items: 0, bytes: 0 };
 }
 
 /** Compare-and-set of each change: true where the slot still was in `from`. */

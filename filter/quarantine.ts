@@ -77,6 +77,8 @@ export interface Quarantine {
   ): Promise<boolean[]>;
   /** R7: makes the index agree with the folders. Done at start, and again after a failure, by whoever needs it first. */
   reconcile(): Promise<Reconciled>;
+  /** How much is held for somebody now. */
+  size(): Promise<{ items: number; bytes: number }>;
   /** Resolves where a put would find folder and index in order. */
   check(): Promise<void>;
   close(): Promise<void>;
@@ -184,6 +186,10 @@ class FolderQuarantine implements Quarantine {
       if (this.#reconciled === running) this.#reconciled = null;
     });
     return running;
+  }
+
+  size(): Promise<{ items: number; bytes: number }> {
+    return this.#parts.index.size();
   }
 
   async check(): Promise<void> {

@@ -1,11 +1,12 @@
 /**
- * record — what is remembered of a message when it is over: history rows, and one log line per recipient.
+ * record — what is remembered of a message when it is over: history rows, and the account for log and metrics.
  *
  * Nobody's reply waits for it: the history drops and counts what it can't take. Discarded recipients are not recorded
  * here, because their row was written, durably, before they were discarded (hold.ts).
  */
 import type { Disposition, Recipient, ScanReport } from '../rules/mail.ts';
 import { replyFor } from '../rules/replies.ts';
+import type { Account } from './account.ts';
 import type { OutcomeRow, ScanRow } from './history.ts';
 import type { Settlement } from './settlement.ts';
 import type { Walk } from './walk.ts';
@@ -17,16 +18,47 @@ export type Judged = {
 };
 
 /** Records everybody, when all are settled. */
-export function record(walk: Walk, { report, dispositions }: Judged): void {
+export function record(walk: Walk, judged: Judged): void {
   const { effects, settlements, transaction, identity } = walk;
+  effects.tell(accountOf(walk, judged));
   const { recipients } = transaction.envelope;
-  for (const recipient of recipients) logOne(walk, recipient, dispositions);
   const rest = recipients.filter((one) => settlements.get(one)?.repeated === true || !isDiscarded(walk, one));
   if (rest.length === 0) return;
-  const rows = outcomeRows(walk, dispositions, rest);
-  effects.history.record(scanRow(walk, report), rows, { durable: false }).catch((cause: unknown) => {
+  const rows = outcomeRows(walk, judged.dispositions, rest);
+  effects.history.record(scanRow(walk, judged.report), rows, { durable: false }).catch((cause: unknown) => {
     effects.log.error({ err: cause, queueId: identity.queueId }, 'Cannot record message in the history');
   });
+}
+
+/** What log and metrics are told. */
+function accountOf(walk: Walk, { report, dispositions }: Judged): Account {
+  const { transaction, identity, settlements, tally } = walk;
+  const { envelope, direction, protocol, receivedAt } = transaction;
+  const rows = outcomeRows(walk, dispositions, envelope.recipients);
+  const { queueId, sender, messageId, sizeBytes, client, totalMs } = scanRow(walk, report);
+  return {
+    queueId,
+    direction,
+    protocol,
+    client,
+    sender,
+    messageId,
+    sizeBytes,
+    report,
+    digest: identity.digest,
+    clientPort: envelope.xforward.PORT ?? null,
+    waitingSince: identity.facts.receivedAtMs ?? receivedAt,
+    ms: { ...tally.ms, total: totalMs },
+    signedHeadersDropped: tally.signedHeadersDropped,
+    dsnSuppressed: tally.dsnSuppressed,
+    recipients: envelope.recipients.flatMap((recipient, at) => {
+      const row = rows[at];
+      if (row === undefined) return [];
+      const settlement = settlements.get(recipient);
+      const alarm = dispositions.find((one) => one.recipients.includes(recipient))?.alarm ?? false;
+      return { ...row, reason: settlement?.reason ?? null, repeated: settlement?.repeated ?? false, alarm };
+    }),
+  };
 }
 
 /** The message's own row. */
@@ -75,29 +107,4 @@ export function outcomeRows(
 
 function isDiscarded({ settlements }: Walk, recipient: Recipient): boolean {
   return settlements.get(recipient)?.kind === 'discarded';
-}
-
-function logOne(walk: Walk, recipient: Recipient, dispositions: readonly Disposition[]): void {
-  const { settlements, identity, transaction, effects } = walk;
-  const settlement = settlements.get(recipient);
-  const disposition = dispositions.find((one) => one.recipients.includes(recipient));
-  const write = disposition?.alarm === true ? effects.log.warn : effects.log.info;
-  write(
-    {
-      queueId: identity.queueId,
-      queueIdOut: settlement?.queueIdOut,
-      quarantineId: settlement?.quarantineId,
-      sender: transaction.envelope.sender,
-      recipient: recipient.address,
-      outcome: settlement?.kind ?? 'deferred',
-      verdict: disposition?.verdict,
-      score: disposition?.marks.score,
-      why: disposition?.why,
-      repeated: settlement?.repeated,
-      reply: settlement?.reply.text,
-      messageId: identity.facts.messageId,
-      ...(disposition?.alarm === true ? { alarm: true } : {}),
-    },
-    'Recipient decided',
-  );
 }

@@ -16,6 +16,8 @@ export type Settlement = {
   readonly queueIdOut: string | null;
   readonly quarantineId: string | null;
   readonly repeated: boolean;
+  /** Why it is deferred; null where it is not. */
+  readonly reason: OutcomeName | null;
 };
 
 /** The settlements of one transaction; see the head of this file. */
@@ -38,7 +40,7 @@ export type Settlements = {
   readonly replies: (protocol: 'smtp' | 'lmtp') => readonly Reply[];
 };
 
-const nothing = { queueIdOut: null, quarantineId: null, repeated: false } as const;
+const nothing = { queueIdOut: null, quarantineId: null, repeated: false, reason: null } as const;
 
 /** Settlements for these recipients, all open. */
 export function createSettlements(recipients: readonly Recipient[]): Settlements {
@@ -50,7 +52,7 @@ export function createSettlements(recipients: readonly Recipient[]): Settlements
   const of = (kind: Settlement['kind']): Recipient[] =>
     recipients.filter((one) => settled.get(one)?.kind === kind);
   const defer = (some: readonly Recipient[], outcome: OutcomeName): void => {
-    for (const one of some) settle(one, { ...nothing, kind: 'deferred', reply: replyFor(outcome) });
+    for (const one of some) settle(one, deferredFor(outcome));
   };
   return {
     open,
@@ -73,9 +75,9 @@ export function createSettlements(recipients: readonly Recipient[]): Settlements
       if (deferred !== undefined) for (const one of open()) settle(one, deferred);
     },
     repeat: (one, { outcome, reply, queueIdOut, quarantineId }) =>
-      settle(one, { kind: outcome, reply, queueIdOut, quarantineId, repeated: true }),
+      settle(one, { kind: outcome, reply, queueIdOut, quarantineId, repeated: true, reason: null }),
     deferRefused: (some, outcome) => {
-      for (const one of some) settled.set(one, { ...nothing, kind: 'deferred', reply: replyFor(outcome) });
+      for (const one of some) settled.set(one, deferredFor(outcome));
     },
     replies: (protocol) => {
       defer(open(), 'internal');
@@ -83,6 +85,10 @@ export function createSettlements(recipients: readonly Recipient[]): Settlements
       return protocol === 'lmtp' ? all.map(({ reply }) => reply) : [combine(all)];
     },
   };
+}
+
+function deferredFor(outcome: OutcomeName): Settlement {
+  return { ...nothing, kind: 'deferred', reply: replyFor(outcome), reason: outcome };
 }
 
 function deliveredAs(queueIdOut: string | null): Settlement {

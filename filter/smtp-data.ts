@@ -22,6 +22,8 @@ export type Transaction = {
   readonly remoteAddress: string;
   /** When the dot came, epoch milliseconds. */
   readonly receivedAt: number;
+  /** From our 354 to the dot. */
+  readonly receiveMs: number;
   /** Fires when the client is gone or the message's deadline (counted from the dot) has passed. */
   readonly signal: AbortSignal;
   /** True once nobody is left to hear the replies. */
@@ -31,15 +33,16 @@ export type Transaction = {
 /** SMTP: one reply; LMTP: one per recipient in order. What it throws counts as 451. */
 export type OnMessage = (transaction: Transaction) => Promise<readonly Reply[]>;
 
-/** What DATA brought: a whole message, a reply for every slot, or a client that left before the dot. */
+/** What DATA brought: a whole message, what to answer for every slot, or a client that left before the dot. */
 export type Received =
   | {
       readonly kind: 'message';
       readonly message: SpooledMessage;
       readonly receivedAt: number;
+      readonly receiveMs: number;
       readonly dotMs: number;
     }
-  | { readonly kind: 'failed'; readonly reply: Reply }
+  | { readonly kind: 'failed'; readonly outcome: 'tooLarge' | 'spoolUnavailable' }
   | { readonly kind: 'left' };
 
 /** Where the octets come from: `next` gives null when the client is gone, `unread` takes back what follows the dot. */
@@ -62,53 +65,55 @@ export async function receiveData(
   sizeBytesMax: number,
   log: Log,
 ): Promise<Received> {
+  const startMs = performance.now();
   const cleaner = createLineCleaner();
-  let failure: Reply | null = null;
+  let failure: 'tooLarge' | 'spoolUnavailable' | null = null;
   let sizeBytes = 0;
   for (let chunk = await source.next(); chunk !== null; chunk = await source.next()) {
     const { cleaned, rest } = cleaner.clean(chunk);
     sizeBytes += cleaned.length;
     if (failure === null && sizeBytes > sizeBytesMax) {
-      failure = replyFor('tooLarge');
+      failure = 'tooLarge';
       await writer.abort();
     }
     if (failure === null && cleaned.length > 0) failure = await write(writer, cleaned, log);
     if (rest === null) continue;
     source.unread(rest);
-    return failure === null ? finish(writer, log) : { kind: 'failed', reply: failure };
+    return failure === null ? finish(writer, startMs, log) : { kind: 'failed', outcome: failure };
   }
   await writer.abort();
   return { kind: 'left' };
 }
 
-async function write(writer: SpoolWriter, octets: Uint8Array, log: Log): Promise<Reply | null> {
+async function write(writer: SpoolWriter, octets: Uint8Array, log: Log): Promise<'spoolUnavailable' | null> {
   try {
     await writer.write(octets);
     return null;
   } catch (error) {
     log.error({ err: error }, 'Cannot spool a message: answered 452');
-    return replyFor('spoolUnavailable');
+    return 'spoolUnavailable';
   }
 }
 
-async function finish(writer: SpoolWriter, log: Log): Promise<Received> {
+async function finish(writer: SpoolWriter, startMs: number, log: Log): Promise<Received> {
   const receivedAt = Date.now();
   const dotMs = performance.now();
   try {
-    return { kind: 'message', message: await writer.finish(), receivedAt, dotMs };
+    const message = await writer.finish();
+    return { kind: 'message', message, receivedAt, receiveMs: dotMs - startMs, dotMs };
   } catch (error) {
     log.error({ err: error }, 'Cannot spool a message: answered 452');
-    return { kind: 'failed', reply: replyFor('spoolUnavailable') };
+    return { kind: 'failed', outcome: 'spoolUnavailable' };
   }
 }
 
 /** Calls `onMessage` once and gives exactly `slots` replies. `gone` fires when the client leaves. */
 export async function handOver(
   received: Received & { kind: 'message' },
-  transaction: Omit<Transaction, 'message' | 'receivedAt' | 'signal' | 'clientGone'>,
+  transaction: Omit<Transaction, 'message' | 'receivedAt' | 'receiveMs' | 'signal' | 'clientGone'>,
   options: { slots: number; gone: AbortSignal; deadlineMs: number; onMessage: OnMessage; log: Log },
 ): Promise<readonly Reply[]> {
-  const { message, receivedAt } = received;
+  const { message, receivedAt, receiveMs } = received;
   const { slots, gone, log } = options;
   const patience = startPatience(gone, options.deadlineMs - (performance.now() - received.dotMs));
   try {
@@ -116,6 +121,7 @@ export async function handOver(
       ...transaction,
       message,
       receivedAt,
+      receiveMs,
       signal: patience.signal,
       get clientGone() {
         return gone.aborted;

@@ -7,7 +7,7 @@
  */
 import type { Socket } from 'node:net';
 import type { Recipient } from '../rules/mail.ts';
-import { type Reply, replyFor } from '../rules/replies.ts';
+import { type OutcomeName, type Reply, replyFor } from '../rules/replies.ts';
 import type { Log } from '../workers/log.ts';
 import type { Spool, SpoolWriter } from '../workers/spool.ts';
 import type { Offers } from './offers.ts';
@@ -29,6 +29,8 @@ export type SessionOptions = {
   readonly admit: () => (() => void) | null;
   readonly offers: () => Offers;
   readonly onMessage: OnMessage;
+  /** A message that never got as far as onMessage was answered 4xx. */
+  readonly onTempfail?: (reason: OutcomeName) => void;
   readonly log: Log;
 };
 
@@ -175,7 +177,7 @@ export class SmtpSession {
     this.#mailRefusal = null;
     if ((command.sizeBytes ?? 0) > this.#sizeBytesMax()) return this.#refuseMail(replyFor('tooLarge'));
     const release = this.#options.admit();
-    if (release === null) return this.#refuseMail(replyFor('overloaded'));
+    if (release === null) return this.#refuseMail(this.#refusal('overloaded'));
     this.#mail = { command, recipients: [], release };
     return protocolReplies.senderOk;
   }
@@ -205,7 +207,7 @@ export class SmtpSession {
     if (mail === null) return this.#output.say(this.#mailRefusal ?? protocolReplies.needMail);
     if (mail.recipients.length === 0) return this.#output.say(protocolReplies.noRecipients);
     const writer = openSpool(this.#options.spool, this.#options.log);
-    if (writer === null) this.#output.say(replyFor('spoolUnavailable'));
+    if (writer === null) this.#output.say(this.#refusal('spoolUnavailable'));
     else await this.#receive(mail, writer);
     this.#reset();
   }
@@ -217,13 +219,13 @@ export class SmtpSession {
     const received = await receiveData(source, writer, this.#sizeBytesMax(), log);
     const { sender } = mail.command;
     if (received.kind === 'left') return log.info({ sender }, 'Client left before the dot: message dropped');
-    if (received.kind === 'failed') log.info({ sender, reply: received.reply }, 'Message not taken');
+    if (received.kind === 'failed') log.info({ sender, outcome: received.outcome }, 'Message not taken');
     // A client may have sent everything at once: it needn't wait for the scan to hear of its recipients.
     await this.#output.flush();
     const slots = protocol === 'lmtp' ? mail.recipients.length : 1;
     const replies =
       received.kind === 'failed'
-        ? repeatReply(received.reply, slots)
+        ? repeatReply(this.#refusal(received.outcome), slots)
         : await handOver(received, this.#transaction(mail), {
             ...this.#options,
             slots,
@@ -232,6 +234,13 @@ export class SmtpSession {
     for (const reply of replies) this.#output.say(reply);
     // RFC 5321 §3.8: who says 421 hangs up.
     if (replies.some((reply) => reply.code === 421)) this.#leave(null, 'linger');
+  }
+
+  /** A reply in our own words to a message that is not taken; what may be tried again is counted. */
+  #refusal(outcome: OutcomeName): Reply {
+    const reply = replyFor(outcome);
+    if (reply.code < 500) this.#options.onTempfail?.(outcome);
+    return reply;
   }
 
   async #nextChunk(): Promise<Buffer | null> {

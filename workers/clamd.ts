@@ -28,7 +28,8 @@ export type ClamdClient = {
   /** Verdict on the bytes of `message`; another clamd is asked where one is away, busy, garbled or failing. */
   scan(message: Readable, signal: AbortSignal): Promise<VirusResult>;
   ping(): Promise<Answers<{ readonly kind: 'alive' }>>;
-  version(): Promise<Answers<ClamdVersion>>;
+  /** `atMostMs` shortens the deadline. */
+  version(atMostMs?: number): Promise<Answers<ClamdVersion>>;
   /** Cancels what is under way. */
   close(): void;
 };
@@ -68,8 +69,11 @@ export function createClamd(options: {
         return ask(address, deadline, instream(message, sent), (reply) => parseScanReply(reply, sent.whole));
       }),
     ping: () => endpoints.each((address, deadline) => ask(address, deadline, command('PING'), parsePing)),
-    version: () =>
-      endpoints.each((address, deadline) => ask(address, deadline, command('VERSION'), parseVersion)),
+    version: (atMostMs) =>
+      endpoints.each(
+        (address, deadline) => ask(address, deadline, command('VERSION'), parseVersion),
+        atMostMs,
+      ),
     close: () => endpoints.close(),
   };
 }

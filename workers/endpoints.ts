@@ -17,8 +17,14 @@ export type Endpoints = {
    * `busy`, `protocol` or `failed`. A slot that stays taken until the deadline is `busy`. What `attempt` throws comes through.
    */
   run<T extends object>(signal: AbortSignal, attempt: Attempt<T>): Promise<T | Unchecked>;
-  /** Runs `attempt` once at every address, outside the slots and whatever is thought to be down: for health checks. */
-  each<T extends object>(attempt: Attempt<T>): Promise<readonly { address: string; answer: T | Unchecked }[]>;
+  /**
+   * Runs `attempt` once at every address, outside the slots and whatever is thought to be down: for health checks.
+   * `atMostMs` shortens the deadline.
+   */
+  each<T extends object>(
+    attempt: Attempt<T>,
+    atMostMs?: number,
+  ): Promise<readonly { address: string; answer: T | Unchecked }[]>;
   /** Cancels what runs or waits. */
   close(): void;
 };
@@ -50,8 +56,8 @@ export function createEndpoints(options: {
           slots.release();
         }
       }),
-    each: (attempt) =>
-      withDeadline([closing.signal], timeoutMs, (deadline) =>
+    each: (attempt, atMostMs = timeoutMs) =>
+      withDeadline([closing.signal], Math.min(atMostMs, timeoutMs), (deadline) =>
         Promise.all(
           options.addresses.map(async (address) => ({
             address: addressText(address),

@@ -55,8 +55,11 @@ export function createLog(options: {
   };
 }
 
-/** pino's own destination waits in a loop where a pipe is full, and all mail with it. */
-function standardOutput(): LineWriter {
+/**
+ * Standard output for whole lines; what can't be written is lost. (pino's own destination waits in a loop where a pipe is
+ * full, and all mail with it.)
+ */
+export function standardOutput(): LineWriter {
   let isCut = false;
   return {
     write(line) {

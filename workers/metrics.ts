@@ -45,17 +45,22 @@ export type Sources = {
 
 /** The figures of one filter process; no call throws. */
 export type Metrics = {
-  message(measured: Measured): void;
+  readonly message: (measured: Measured) => void;
   /** A 4xx for a message that did not get as far as its recipients' outcomes. */
-  tempfail(reason: OutcomeName): void;
-  /** `signaturesAt` (epoch seconds) where the scanner told of its signatures. */
-  scanner(scanner: 'clamd' | 'spamd', address: string, up: boolean, signaturesAt: number | null): void;
-  returnSmtpd(up: boolean): void;
-  store(store: string, up: boolean): void;
-  quarantine(size: { readonly items: number; readonly bytes: number }): void;
-  stateFree(bytes: number): void;
+  readonly tempfail: (reason: OutcomeName) => void;
+  /** `signaturesAt` (epoch milliseconds) where the scanner told of its signatures. */
+  readonly scanner: (
+    scanner: 'clamd' | 'spamd',
+    address: string,
+    up: boolean,
+    signaturesAt: number | null,
+  ) => void;
+  readonly returnSmtpd: (up: boolean) => void;
+  readonly store: (store: string, up: boolean) => void;
+  readonly quarantine: (size: { readonly items: number; readonly bytes: number }) => void;
+  readonly stateFree: (bytes: number) => void;
   /** All of it, and the media type that goes with it. */
-  text(): Promise<string>;
+  readonly text: () => Promise<string>;
   readonly contentType: string;
 };
 
@@ -70,7 +75,7 @@ export function createMetrics(sources: Sources, version: string, now: () => numb
   const gauges = createGauges(register);
   const signatures = new Map<string, number>();
   const signatureAges = () =>
-    [...signatures].map(([address, at]) => ({ labels: { address }, value: Math.max(0, now() / 1000 - at) }));
+    [...signatures].map(([address, at]) => ({ labels: { address }, value: Math.max(0, now() - at) / 1000 }));
   lookUp(register, sources, signatureAges);
   gauges.build.set({ version }, 1);
   return {

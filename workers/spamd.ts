@@ -44,7 +44,8 @@ export type SpamdClient = {
     as: LearnAs,
     signal: AbortSignal,
   ): Promise<LearnResult>;
-  ping(): Promise<PerAddress<{ readonly kind: 'alive' }>>;
+  /** `atMostMs` shortens the deadline. */
+  ping(atMostMs?: number): Promise<PerAddress<{ readonly kind: 'alive' }>>;
   /** Whether each spamd has read rules/sluice.cf: scores a tiny message of our own. */
   checkRules(): Promise<PerAddress<RulesCheck>>;
   /** Cancels what runs or waits. */
@@ -112,11 +113,13 @@ export function createSpamd(options: {
       });
     },
 
-    ping: () =>
-      endpoints.each((address, deadline) =>
-        ask(address, deadline, { command: 'PING', lines: [], message: null }, () => ({
-          kind: 'alive' as const,
-        })),
+    ping: (atMostMs) =>
+      endpoints.each(
+        (address, deadline) =>
+          ask(address, deadline, { command: 'PING', lines: [], message: null }, () => ({
+            kind: 'alive' as const,
+          })),
+        atMostMs,
       ),
 
     checkRules: () =>

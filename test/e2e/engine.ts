@@ -66,6 +66,8 @@ export async function startEngine(policies: string): Promise<Engine> {
     now: Date.now,
     marker,
     log,
+    tell: () => undefined,
+    tempfail: () => undefined,
     quarantine: memory.quarantine,
     ledger: memory.ledger,
     history: memory.history,

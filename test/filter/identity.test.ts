@@ -68,6 +68,7 @@ async function transactionOf(
     remoteAddress: 'unix',
     receivedAt: 0,
     signal: new AbortController().signal,
+    receiveMs: 3,
     clientGone: false,
   };
 }

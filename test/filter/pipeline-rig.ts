@@ -7,6 +7,8 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Account } from '../../filter/account.ts';
+import { createDecisionLog } from '../../filter/decision-log.ts';
 import type { HandOff, Outcome } from '../../filter/reinject.ts';
 import type { History, OutcomeRow, ScanRow } from '../../filter/history.ts';
 import { createInFlight, type Ledger, type LedgerEntry } from '../../filter/ledger.ts';
@@ -133,6 +135,9 @@ export class World {
   /** Addresses that a notification speaks of which the return smtpd took, or refused for good. */
   readonly told = new Set<string>();
   readonly rows: { scan: ScanRow; outcomes: readonly OutcomeRow[]; durable: boolean }[] = [];
+  /** What log and metrics were told of each message. */
+  readonly accounts: Account[] = [];
+  readonly tempfails: string[] = [];
   readonly lines: { level: string; fields: Record<string, unknown>; message: string }[] = [];
   /** Names of effects called, in order. */
   readonly calls: EffectName[] = [];
@@ -166,6 +171,7 @@ export class World {
       remoteAddress: '127.0.0.1',
       receivedAt: nowMs,
       signal: options.signal ?? new AbortController().signal,
+      receiveMs: 3,
       clientGone: false,
     };
     const death = Promise.withResolvers<null>();
@@ -219,6 +225,8 @@ export class World {
         await pass(name, 'after', args);
         return result;
       };
+    const log = this.#log();
+    const tellLog = createDecisionLog({ format: 'json', level: 'info' }, log, { write: () => undefined });
     return {
       scan: through('scan', () => options.report ?? scored(0)),
       quarantine: {
@@ -232,7 +240,12 @@ export class World {
       policies: () => options.policies ?? policies,
       now: () => nowMs,
       marker: { scanner: 'Sluice 0', hostname: 'filter.example' },
-      log: this.#log(),
+      log,
+      tell: (account) => {
+        this.accounts.push(account);
+        tellLog(account);
+      },
+      tempfail: (reason) => this.tempfails.push(reason),
       ...options.effects,
     };
   }
