@@ -19,6 +19,8 @@ export type HealthOptions = {
   readonly log: Log;
   /** Pause before an address that could not be had is tried again. */
   readonly retryMs?: number;
+  /** How long a client may take for its request, or to take the next part of the answer. */
+  readonly patienceMs?: number;
 };
 
 export type Health = {
@@ -31,27 +33,19 @@ export type Health = {
 type Answer = { readonly code: number; readonly type: string; readonly body: string };
 type Routes = Readonly<Record<string, () => Promise<Answer>>>;
 
-const limits = {
-  maxHeaderSize: 8192,
-  headersTimeout: 5000,
-  requestTimeout: 5000,
-  keepAliveTimeout: 5000,
-  connectionsCheckingInterval: 1000,
-} as const;
+const headerBytesMax = 8192;
 const connectionsMax = 64;
-/** A client that neither sends nor takes anything. */
-const silenceMs = 10_000;
 
 /** Opens the server; it resolves even where the address can't be had now. */
 export async function openHealth(options: HealthOptions): Promise<Health> {
-  const { address, log, retryMs = 30_000 } = options;
+  const { address, log, retryMs = 30_000, patienceMs = 10_000 } = options;
   const routes = routesOf(options);
   let server: Server | null = null;
   let bound: Address | null = null;
   let retry: NodeJS.Timeout | undefined;
   let closed = false;
   const open = async (isFirst: boolean): Promise<void> => {
-    const fresh = createHttpServer(routes, log);
+    const fresh = createHttpServer(routes, patienceMs, log);
     try {
       bound = await openServerSocket(fresh, address);
     } catch (cause) {
@@ -92,13 +86,21 @@ function routesOf({ ready, metrics, version }: HealthOptions): Routes {
   };
 }
 
-function createHttpServer(routes: Routes, log: Log): Server {
+function createHttpServer(routes: Routes, patienceMs: number, log: Log): Server {
+  const limits = {
+    maxHeaderSize: headerBytesMax,
+    headersTimeout: patienceMs,
+    requestTimeout: patienceMs,
+    keepAliveTimeout: patienceMs,
+    connectionsCheckingInterval: patienceMs / 10,
+  };
   const server = createServer(limits, (request, response) => {
     response.on('error', (error) => log.debug({ err: error }, 'Health client gone'));
     void respond(request, response, routes, log);
   });
   server.maxConnections = connectionsMax;
-  server.setTimeout(silenceMs);
+  // Who sends too slowly shall be told so (408) before silence ends it.
+  server.setTimeout(patienceMs * 2);
   return server;
 }
 
