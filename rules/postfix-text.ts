@@ -1,0 +1,71 @@
+/**
+ * postfix-text — a fragment as text to paste: a block for main.cf, one for master.cf, and commands for what is there already.
+ *
+ * Hides the forms of both files. A reason stands in the comment before its entry, never inside or behind a setting:
+ * master.cf takes the rest of a line for arguments. Services that exist already are changed with postconf(1), because
+ * a second entry of the same name would replace the first.
+ */
+import type { Fragment, Service, Setting } from './postfix-fragment.ts';
+
+/** The three blocks, each ending in a newline. */
+export type FragmentText = { readonly main: string; readonly master: string; readonly commands: string };
+
+const reasonColumn = 40;
+
+/** Both files' additions and the commands; a command for a service that is not there changes nothing. */
+export function formatFragment(fragment: Fragment): FragmentText {
+  return { main: mainBlock(fragment), master: masterBlock(fragment), commands: commandBlock(fragment) };
+}
+
+function mainBlock({ settings, messageSizeMax }: Fragment): string {
+  const own = settings.filter(({ file }) => file === 'main.cf');
+  return lines([
+    ...withReasons(own, ({ name, value }) => `${name} = ${value}`),
+    `# message_size_limit: keep yours, up to ${messageSizeMax}. Sluice takes limits.messageBytes, and Postfix adds header lines.`,
+  ]);
+}
+
+function masterBlock({ services, settings }: Fragment): string {
+  const entries = services.map((service) => {
+    const own = settings.filter((setting) => setting.service === `${service.name}/${service.type}`);
+    return lines([`# ${service.why}`, ...reasons(service, own), head(service), ...own.map(option)]);
+  });
+  return entries.join('\n');
+}
+
+function commandBlock({ services, settings }: Fragment): string {
+  const created = new Set(services.map(({ name, type }) => `${name}/${type}`));
+  const existing = settings.filter(({ service }) => service !== null && !created.has(service));
+  return lines([
+    '# For services that you have already; postconf says "unmatched" of the others and leaves them alone.',
+    ...withReasons(existing, ({ service, name, value }) => `postconf -P '${service}/${name}=${value}'`),
+    '# Nothing changes before this.',
+    'postfix check && postfix reload',
+  ]);
+}
+
+/** Each line under its reason; a reason that holds for several lines stands once. */
+function withReasons(settings: readonly Setting[], form: (setting: Setting) => string): string[] {
+  return settings.flatMap((setting, at) =>
+    settings[at - 1]?.why === setting.why ? [form(setting)] : [`# ${setting.why}`, form(setting)],
+  );
+}
+
+function reasons({ maxproc, maxprocWhy }: Service, own: readonly Setting[]): string[] {
+  const row = (name: string, why: string): string => `#   ${name.padEnd(reasonColumn)}${why}`;
+  return [row(`maxproc ${maxproc}`, maxprocWhy), ...own.map(({ name, why }) => row(name, why))];
+}
+
+/** The eight columns of master(5); never chrooted, so that absolute paths are what they say. */
+function head({ name, type, private: isPrivate, maxproc, command }: Service): string {
+  const columns = [name.padEnd(15), type.padEnd(5), isPrivate, '-', 'n', '-', String(maxproc)];
+  return `${columns.map((column, at) => (at < 2 ? column : column.padEnd(7))).join(' ')} ${command}`;
+}
+
+function option({ name, value }: Setting): string {
+  return `    -o ${name}=${value}`;
+}
+
+function lines(each: readonly string[]): string {
+  return `${each.join('\n')}\n`;
+}
