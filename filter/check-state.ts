@@ -24,11 +24,18 @@ export async function checkState({ state, spool, limits }: Config): Promise<Find
   const bytesNeeded = 2 * limits.messageBytes;
   const folder = await checkFolder(state, { name: 'State folder', bytesNeeded });
   if (folder.length === 1) return folder;
-  const findings = [...folder];
+  const findings = [...folder, ...checkUser(state)];
   if (folder.every(({ level }) => level !== 'fail')) findings.push(await checkSync(state));
   findings.push(...(await checkSpool(spool, state, bytesNeeded)));
   for (const name of databases) findings.push(await checkDatabase(join(state, name)));
   return [...findings, ...(await checkQuarantine(state))];
+}
+
+/** Started as root, Sluice becomes the folder's owner; root stays root. */
+function checkUser(state: string): Finding[] {
+  if (process.getuid?.() !== 0) return [];
+  const remedy = `give it to a user of its own: chown -R USER ${state}; started as root, Sluice becomes that user`;
+  return [warn('Sluice runs as root, who owns the state folder', state, remedy)];
 }
 
 async function checkDatabase(file: string): Promise<Finding> {

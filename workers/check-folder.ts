@@ -76,9 +76,6 @@ function checkOwner(folder: string, name: string, { uid, mode }: { uid: number; 
   if (own !== uid) {
     const remedy = `run Sluice as ${owner} or as root, or: chown -R ${us} ${folder}`;
     findings.push(fail(`${name} belongs to ${owner}, this is ${us}`, folder, remedy));
-  } else if (own === 0) {
-    const remedy = `give it to a user of its own: chown -R USER ${folder}; started as root, Sluice becomes that user`;
-    findings.push(warn(`${name} belongs to root, so Sluice runs as root`, folder, remedy));
   } else findings.push(ok(`${name} belongs to ${owner}, as whom Sluice runs`, folder));
   const open = (mode & 0o077).toString(8).padStart(3, '0');
   if (open === '000') return [...findings, ok(`${name} is closed to other users`, folder)];

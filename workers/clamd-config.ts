@@ -16,7 +16,7 @@ export type ClamdConfig = {
 };
 
 /** Debian's place. */
-export const usualClamdConfig = '/etc/clamav/clamd.conf';
+const usualClamdConfig = '/etc/clamav/clamd.conf';
 
 /** Parses the text of a clamd.conf. */
 export function parseClamdConfig(file: string, text: string): ClamdConfig {
@@ -29,10 +29,15 @@ export function parseClamdConfig(file: string, text: string): ClamdConfig {
   return { file, get: (name) => settings.get(name.toLowerCase()) ?? null };
 }
 
+/** Reads one clamd.conf; throws where it can't. */
+export function readClamdConfig(file: string): ClamdConfig {
+  return parseClamdConfig(file, readFileSync(file, 'utf8'));
+}
+
 /** The configuration of the clamd at `address`, if it is the system's own; null where there is none, or it can't be read. */
 export function findClamdConfig(address: Address): ClamdConfig | null {
   try {
-    const config = parseClamdConfig(usualClamdConfig, readFileSync(usualClamdConfig, 'utf8'));
+    const config = readClamdConfig(usualClamdConfig);
     return speaksOf(config, address) ? config : null;
   } catch {
     // Another place, or nobody's business: the running clamd is asked in any case.
