@@ -25,7 +25,10 @@ async function run() {
   const sources = join(top, 'review', 'cli.ts');
   const fromSources = !top.includes(`${sep}node_modules${sep}`) && existsSync(sources);
   const { main } = await import(fromSources ? '../review/cli.ts' : '../dist/review/cli.js');
-  process.exitCode = await main(process.argv.slice(2));
+  // Who reads may have had enough ("| head"): what is being done is done to its end all the same.
+  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+  // When a command is over the process is: a filter that could not start must not live on with half of its listeners.
+  process.exit(await main(process.argv.slice(2)));
 }
 
 /** Runs the same command under another Node; signals and the exit code pass through. */

@@ -2,39 +2,55 @@
  * cli — the command line: which words lead to which verb, and what the exit code says.
  *
  * Exit codes (sysexits.h): 0 ok, 1 a negative finding (spam, virus, a failed check), 64 usage, 69 something needed is
- * not there, 75 try again (unchecked), 78 configuration. Every command takes --config and --json. Errors go to
- * standard error in one line; the stack only with SLUICE_TEST_STACK.
+ * not there, 70 a bug, 75 try again (unchecked), 78 configuration. Every command takes --config and --json. Errors go
+ * to standard error, a line each; the stack only with SLUICE_TEST_STACK.
  */
+import { userInfo } from 'node:os';
 import { parseArgs } from 'node:util';
 import { PermFail, TempFail } from '../workers/fail.ts';
+import { terminalSafe } from '../workers/json-text.ts';
 import { ConfigurationError, readSite } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
+import { check } from './check-command.ts';
 import { help } from './help.ts';
 import { type Invocation, type Options, UsageError } from './invocation.ts';
 import { explainPolicy, checkPolicies } from './policy-command.ts';
+import { printPostfix } from './postfix-command.ts';
 import { listHeld, releaseHeld, showHeld } from './quarantine-command.ts';
 import { run } from './run-command.ts';
 import { scanFile } from './scan-command.ts';
+import { printable } from './table.ts';
 
 type Command = {
   readonly name: string;
   /** Options of this command beyond --config, --json and --help. */
   readonly options: readonly (keyof Options)[];
-  readonly words: { readonly min: number; readonly max: number };
+  /** What stands behind the name: how many words, and what they are called. */
+  readonly words: { readonly min: number; readonly max: number; readonly names: string };
   readonly run: (invocation: Invocation) => Promise<number>;
 };
 
+const none = { min: 0, max: 0, names: 'no word' };
+const one = (names: string) => ({ min: 1, max: 1, names });
+
 const commands: readonly Command[] = [
-  { name: 'run', options: [], words: { min: 0, max: 1 }, run },
-  { name: 'scan', options: ['to', 'from'], words: { min: 1, max: 1 }, run: scanFile },
-  { name: 'policy explain', options: [], words: { min: 1, max: 1 }, run: explainPolicy },
-  { name: 'policy check', options: [], words: { min: 0, max: 0 }, run: checkPolicies },
-  { name: 'quarantine list', options: ['all', 'limit'], words: { min: 0, max: 0 }, run: listHeld },
-  { name: 'quarantine show', options: [], words: { min: 1, max: 1 }, run: showHeld },
+  { name: 'run', options: [], words: { min: 0, max: 1, names: 'all or filter' }, run },
+  {
+    name: 'check',
+    options: ['probe', 'clamd-config', 'postfix-config', 'spamd-user', 'spamd-config'],
+    words: none,
+    run: check,
+  },
+  { name: 'postfix', options: ['feed'], words: none, run: printPostfix },
+  { name: 'scan', options: ['to', 'from'], words: one('FILE'), run: scanFile },
+  { name: 'policy explain', options: [], words: one('RCPT'), run: explainPolicy },
+  { name: 'policy check', options: [], words: none, run: checkPolicies },
+  { name: 'quarantine list', options: ['all', 'limit'], words: none, run: listHeld },
+  { name: 'quarantine show', options: [], words: one('ID'), run: showHeld },
   {
     name: 'quarantine release',
-    options: ['to', 'force', 'recipient'],
-    words: { min: 1, max: 1 },
+    options: ['to', 'force', 'again', 'recipient'],
+    words: one('ID'),
     run: releaseHeld,
   },
 ];
@@ -47,9 +63,16 @@ const optionTypes = {
   to: { type: 'string', multiple: true },
   from: { type: 'string' },
   force: { type: 'boolean' },
+  again: { type: 'boolean' },
   all: { type: 'boolean' },
   limit: { type: 'string' },
+  feed: { type: 'string' },
   recipient: { type: 'string', multiple: true },
+  probe: { type: 'string' },
+  'clamd-config': { type: 'string' },
+  'postfix-config': { type: 'string' },
+  'spamd-user': { type: 'string' },
+  'spamd-config': { type: 'string' },
 } as const;
 
 /** Runs one command line (without `node` and the script's name); resolves with the exit code. Never throws. */
@@ -58,9 +81,11 @@ export async function main(commandLine: readonly string[]): Promise<number> {
     return await dispatch(commandLine);
   } catch (cause) {
     const message = cause instanceof Error ? cause.message : String(cause);
-    const detail =
-      process.env.SLUICE_TEST_STACK !== undefined && cause instanceof Error ? cause.stack : message;
-    process.stderr.write(`sluice: ${detail}\n`);
+    const isWanted = process.env.SLUICE_TEST_STACK !== undefined && cause instanceof Error;
+    const text = isWanted ? (cause.stack ?? message) : message;
+    // Only these are made of lines; in any other text a line break is a stranger's.
+    const lines = isWanted || cause instanceof ConfigurationError ? text.split('\n') : [text];
+    for (const line of lines) process.stderr.write(`sluice: ${printable(line)}\n`);
     return exitCodeOf(cause);
   }
 }
@@ -72,21 +97,25 @@ async function dispatch(commandLine: readonly string[]): Promise<number> {
   if (values.help === true || positionals.length === 0 || positionals[0] === 'help') {
     return say(help(command?.name ?? positionals.filter((word) => word !== 'help').join(' ')));
   }
-  if (command === undefined)
-    throw new UsageError(`unknown command "${positionals.join(' ')}": see sluice --help`);
+  if (command === undefined) throw new UsageError(notUnderstood(positionals));
   const words = positionals.slice(command.name.split(' ').length);
   refuseStray(command, words, values);
-  const site = readSite(values.config, process.env);
-  return command.run({ words, options: values, site, print: (text) => process.stdout.write(`${text}\n`) });
+  return command.run({
+    words,
+    options: values,
+    site: () => readSite(values.config, process.env),
+    user: userName(),
+    print: say,
+    printJson: (value) => say(terminalSafe(JSON.stringify(value))),
+  });
 }
 
 function parse(commandLine: readonly string[]) {
   try {
     return parseArgs({ args: [...commandLine], options: optionTypes, allowPositionals: true, strict: true });
   } catch (cause) {
-    throw new UsageError(`${cause instanceof Error ? cause.message : String(cause)}; see sluice --help`, {
-      cause,
-    });
+    const what = cause instanceof Error ? cause.message.replaceAll('\n', ' ') : String(cause);
+    throw new UsageError(`${what}; see sluice --help`, { cause });
   }
 }
 
@@ -95,17 +124,38 @@ function findCommand(positionals: readonly string[]): Command | undefined {
   return commands.find(({ name }) => name === words.slice(0, name.split(' ').length).join(' '));
 }
 
-function refuseStray(command: Command, words: readonly string[], values: object): void {
-  const { min, max } = command.words;
-  if (words.length < min || words.length > max) {
-    throw new UsageError(
-      `${command.name} takes ${min === max ? min : `${min} to ${max}`} words, got ${words.length}: see sluice ${command.name} --help`,
-    );
-  }
-  const known = new Set<string>(['config', 'json', 'help', 'version', ...command.options]);
+function notUnderstood(words: readonly string[]): string {
+  const begun = commands.filter(({ name }) => name.startsWith(`${words.join(' ')} `));
+  return begun.length === 0
+    ? `unknown command "${words.join(' ')}": see sluice --help`
+    : `incomplete command "${words.join(' ')}": write ${begun.map(({ name }) => `sluice ${name}`).join(', ')}`;
+}
+
+function refuseStray(
+  { name, words: { min, max, names }, options }: Command,
+  words: readonly string[],
+  values: object,
+): void {
+  const stranger = words[max];
+  if (stranger !== undefined)
+    throw new UsageError(`${name} takes ${names}, got "${stranger}" as well: see sluice ${name} --help`);
+  if (words.length < min)
+    throw new UsageError(`${name} takes ${names}, got nothing: see sluice ${name} --help`);
+  const known = new Set<string>(['config', 'json', 'help', 'version', ...options]);
   const stray = Object.keys(values).find((name) => !known.has(name));
   if (stray !== undefined)
-    throw new UsageError(`${command.name} has no option --${stray}: see sluice ${command.name} --help`);
+    throw new UsageError(`${name} has no option --${stray}: see sluice ${name} --help`);
+}
+
+/** Who stands behind sudo; a user id may have no name, as in a container. */
+function userName(): string {
+  const { SUDO_USER: behindSudo } = process.env;
+  if (behindSudo !== undefined && behindSudo !== '') return behindSudo;
+  try {
+    return userInfo().username;
+  } catch {
+    return `uid ${process.getuid?.()}`;
+  }
 }
 
 function say(text: string): number {

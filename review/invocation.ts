@@ -10,17 +10,30 @@ export type Options = {
   readonly to?: readonly string[] | undefined;
   readonly from?: string | undefined;
   readonly force?: boolean | undefined;
+  readonly again?: boolean | undefined;
   readonly all?: boolean | undefined;
   readonly limit?: string | undefined;
+  readonly feed?: string | undefined;
   readonly recipient?: readonly string[] | undefined;
+  readonly probe?: string | undefined;
+  readonly 'clamd-config'?: string | undefined;
+  readonly 'postfix-config'?: string | undefined;
+  readonly 'spamd-user'?: string | undefined;
+  readonly 'spamd-config'?: string | undefined;
 };
 
-/** The words behind a command's name, its options, the checked site, and where lines for the reader go. */
+/** The words behind a command's name, its options, and what a command may ask for and answer with. */
 export type Invocation = {
   readonly words: readonly string[];
   readonly options: Options;
-  readonly site: Site;
+  /** Reads and checks configuration and policies; throws ConfigurationError. */
+  readonly site: () => Site;
+  /** Who types: stands in the trail of what is changed. */
+  readonly user: string;
+  /** Text for people: what comes from mail must have gone through `printable` or `table`. */
   readonly print: (text: string) => void;
+  /** One JSON value, for programs; harmless on a terminal as well. */
+  readonly printJson: (value: unknown) => void;
 };
 
 /** A command line that can't be understood: exit 64 (EX_USAGE). */

@@ -1,24 +1,28 @@
 /**
  * policy-command — `sluice policy explain RCPT` and `sluice policy check`.
  *
- * Both only read. Problems of the files never get here: reading the site has refused them with every line named.
+ * Both only read. For `check` the problems are the answer and go to standard output; for every other command they are
+ * what keeps it from starting.
  */
 import { explain, policyFor } from '../rules/decide.ts';
+import { ConfigurationError } from '../workers/site.ts';
 import type { Invocation } from './invocation.ts';
 import { UsageError } from './invocation.ts';
-import { table } from './table.ts';
+import { printable, table } from './table.ts';
 
 /** Prints each effective value for one recipient and where it was set. */
-export async function explainPolicy({ words, options, site, print }: Invocation): Promise<number> {
+export async function explainPolicy(invocation: Invocation): Promise<number> {
+  const { words, options, print, printJson } = invocation;
   const recipient = words[0] ?? '';
   if (!recipient.includes('@'))
     throw new UsageError(`policy explain: "${recipient}" is no address: write user@domain`);
-  const rows = explain(policyFor(recipient, site.policies));
+  const { config, policies } = invocation.site();
+  const rows = explain(policyFor(recipient, policies));
   if (options.json === true) {
-    print(JSON.stringify({ recipient, role: site.config.role, policy: rows }));
+    printJson({ recipient, role: config.role, policy: rows });
     return 0;
   }
-  print(`Policy for ${recipient} (role ${site.config.role})\n`);
+  print(`Policy for ${printable(recipient)} (role ${config.role})\n`);
   print(
     table(
       ['field', 'value', 'set by'],
@@ -28,20 +32,28 @@ export async function explainPolicy({ words, options, site, print }: Invocation)
   return 0;
 }
 
-/** Says that both files are good: a problem would have ended the command before. */
-export async function checkPolicies({ options, site, print }: Invocation): Promise<number> {
-  const { configFile, config } = site;
-  if (options.json === true) print(JSON.stringify({ configFile, policies: config.policies, problems: [] }));
-  else {
-    print(`configuration: ${configFile ?? 'embedded defaults'}: ok`);
-    print(`policies: ${config.policies ?? 'shipped defaults'}: ok`);
+/** Says that both files are good, or names every problem of the first that is not. */
+export async function checkPolicies({ options, site, print, printJson }: Invocation): Promise<number> {
+  try {
+    const { configFile, config } = site();
+    if (options.json === true) printJson({ configFile, policies: config.policies, problems: [] });
+    else {
+      print(printable(`configuration: ${configFile ?? 'embedded defaults'}: ok`));
+      print(printable(`policies: ${config.policies ?? 'shipped defaults'}: ok`));
+    }
+    return 0;
+  } catch (cause) {
+    if (!(cause instanceof ConfigurationError)) throw cause;
+    if (options.json === true) printJson({ configFile: null, policies: null, problems: cause.problems });
+    else for (const line of cause.message.split('\n')) print(printable(line));
+    return 78;
   }
-  return 0;
 }
 
-/** A value as policies.yaml would have it: null is "off", maps in one line. */
+/** A value as policies.yaml would have it; null is "off", an empty list or map "none", maps stand in one line. */
 function shown(value: unknown): string {
   if (value === null) return 'off';
+  if (typeof value === 'string' && /^\w+$/.test(value)) return value;
   if (typeof value !== 'object') return JSON.stringify(value);
   const entries = Object.entries(value);
   return entries.length === 0

@@ -1,118 +1,114 @@
 /**
  * quarantine-command — `sluice quarantine list|show|release`: the verbs, with text or JSON around them.
  *
- * Works beside a running filter and without one: both referee state changes through the same index.
+ * Works beside a running filter and without one: both referee state changes through the same index. Never creates what
+ * is not there: a wrong --config must not look like an empty quarantine.
  */
-import { hostname, userInfo } from 'node:os';
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
 import { openStateQuarantine } from '../filter/memory.ts';
 import { createReinjector } from '../filter/reinject.ts';
 import { becomeOwner } from '../filter/state-folder.ts';
-import type { ItemRow } from '../filter/quarantine.ts';
-import { createLog } from '../workers/log.ts';
+import { PermFail } from '../workers/fail.ts';
+import { silentLog } from '../workers/log.ts';
 import type { Site } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
 import type { Invocation } from './invocation.ts';
 import { UsageError } from './invocation.ts';
-import { formatDispositions, formatReport } from './report-text.ts';
-import { localTime, printable, table } from './table.ts';
-import { type Desk, list, release, show } from './verbs.ts';
+import { formatItem, itemJson, rowOf } from './item-text.ts';
+import { printable, table } from './table.ts';
+import { type Actor, type Desk, list, release, type Released, show } from './verbs.ts';
 
-/** Lists what is held, newest first. */
-export async function listHeld({ options, site, print }: Invocation): Promise<number> {
-  const limit = options.limit === undefined ? 50 : Number(options.limit);
-  if (!Number.isInteger(limit) || limit < 1)
-    throw new UsageError(`--limit: "${options.limit}" is no positive number`);
-  return atDesk(site, async (desk) => {
-    const items = await list(desk, options.all === true ? { limit } : { limit, state: 'held' });
-    if (options.json === true) print(JSON.stringify(items));
+/** Lists what waits for a decision, newest first. */
+export async function listHeld(invocation: Invocation): Promise<number> {
+  const { options, print, printJson } = invocation;
+  const limit = limitOf(options.limit);
+  return atDesk(invocation, async (desk, actor) => {
+    const items = await list(actor, desk, { all: options.all === true, limit });
+    if (options.json === true) printJson(items);
     else if (items.length === 0) print('Nothing is held.');
     else print(table(['held since', 'id', 'why', 'from', 'to', 'subject'], items.map(rowOf)));
     return 0;
   });
 }
 
-function rowOf({ heldAt, quarantineId, virusName, score, from, sender, slots, subject }: ItemRow): string[] {
-  const why = virusName ?? (score === null ? (slots[0]?.verdict ?? '') : `score ${score}`);
-  const [first, ...others] = slots.map(({ recipient, state }) =>
-    state === 'held' ? recipient : `${recipient} (${state})`,
-  );
-  const to = others.length === 0 ? (first ?? '') : `${first} and ${others.length} more`;
-  return [localTime(heldAt), quarantineId, why, from ?? (sender === '' ? '<>' : sender), to, subject ?? ''];
+function limitOf(text: string | undefined): number {
+  const limit = text === undefined ? 50 : Number(text);
+  if (Number.isSafeInteger(limit) && limit >= 1) return limit;
+  throw new UsageError(`--limit: "${text}" is no positive whole number`);
 }
 
 /** Shows why one message is held, for whom, and what happened since. */
-export async function showHeld({ words, options, site, print }: Invocation): Promise<number> {
-  return atDesk(site, async (desk) => {
-    const { record, slots } = await show(desk, words[0] ?? '');
-    if (options.json === true) {
-      print(JSON.stringify({ ...record, states: slots }));
-      return 0;
-    }
-    const { facts, envelope, report, dispositions } = record;
-    const head = [
-      ['id', record.quarantineId],
-      ['held since', localTime(record.heldAt)],
-      ['queue id', record.queueId ?? 'unknown'],
-      ['sender', `<${envelope.sender}>`],
-      ['from', facts.from ?? ''],
-      ['subject', facts.subject ?? ''],
-      ['message id', facts.messageId ?? ''],
-      ['client', `${envelope.xforward.NAME ?? 'unknown'} [${envelope.xforward.ADDR ?? 'unknown'}]`],
-      ['size', `${record.sizeBytes} bytes`],
-    ].map(([name = '', value = '']) => `${name.padEnd(12)}${printable(value)}`);
-    const decided = dispositions.map((disposition, at) => ({
-      ...disposition,
-      recipients: record.slots.filter((slot) => slot.disposition === at).map(({ recipient }) => recipient),
-    }));
-    const states = slots.map(({ recipient, state, actor, at, queueIdOut, expiresAt }) => [
-      recipient,
-      state,
-      actor ?? '',
-      localTime(at),
-      queueIdOut ?? '',
-      localTime(expiresAt),
-    ]);
-    const stateTable = table(['recipient', 'state', 'by', 'since', 'queue id', 'expires'], states);
-    print(
-      [...head, '', ...formatReport(report), '', ...formatDispositions(decided), '', stateTable].join('\n'),
-    );
+export async function showHeld(invocation: Invocation): Promise<number> {
+  const { words, options, print, printJson } = invocation;
+  return atDesk(invocation, async (desk, actor) => {
+    const item = await show(actor, desk, words[0] ?? '');
+    if (options.json === true) printJson(itemJson(item));
+    else print(formatItem(item).join('\n'));
     return 0;
   });
 }
 
 /** Gives one held message back to Postfix. */
-export async function releaseHeld({ words, options, site, print }: Invocation): Promise<number> {
-  return atDesk(site, async (desk) => {
-    const released = await release({ name: `cli:${userInfo().username}` }, desk, words[0] ?? '', {
-      recipients: options.recipient ?? [],
-      to: options.to ?? [],
-      force: options.force ?? false,
-      signal: AbortSignal.timeout(site.config.limits.deadlineSeconds * 1000),
-    });
-    if (options.json === true) print(JSON.stringify(released));
+export async function releaseHeld(invocation: Invocation): Promise<number> {
+  const { words, options, print, printJson } = invocation;
+  const { to = [], recipient: recipients = [], force = false, again = false } = options;
+  if (to.length > 0 && (recipients.length > 0 || again))
+    throw new UsageError(
+      'quarantine release: --to leaves the held copies alone: write it without --recipient and --again',
+    );
+  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+  const stray = to.find((address) => !/^[^\u0000-\u0020<>\u007f]+@[^\u0000-\u0020<>@\u007f]+$/.test(address));
+  if (stray !== undefined) throw new UsageError(`--to: "${stray}" is no address: write user@domain`);
+  return atDesk(invocation, async (desk, actor, { config }) => {
+    const signal = AbortSignal.timeout(config.limits.deadlineSeconds * 1000);
+    const released = await release(actor, desk, words[0] ?? '', { recipients, to, force, again, signal });
+    if (options.json === true) printJson(released);
     else
       for (const { recipient, kind, detail } of released)
         print(`${printable(recipient)}: ${kind}: ${printable(detail)}`);
-    if (released.some(({ kind }) => kind === 'held' || kind === 'unconfirmed')) return 75;
-    return released.some(({ kind }) => kind === 'released') ? 0 : 1;
+    return exitCodeOf(released);
   });
 }
 
-async function atDesk(site: Site, act: (desk: Desk) => Promise<number>): Promise<number> {
-  const log = createLog({ name: 'sluice', level: 'error', destination: process.stderr });
-  becomeOwner(site.config.state, log);
-  const quarantine = await openStateQuarantine(site.config.state, log);
-  const reinjector = createReinjector({
-    address: site.config.reinject,
-    hostname: hostname(),
-    connectionsMax: 1,
-    log,
-  });
+/** 75 only where trying again is right: what is unconfirmed may have arrived, what was refused will be again. */
+function exitCodeOf(released: readonly Released[]): number {
+  const some = (kind: Released['kind']) => released.some((one) => one.kind === kind);
+  if (some('unconfirmed') || some('refused')) return 1;
+  if (some('held')) return 75;
+  return some('released') ? 0 : 1;
+}
+
+async function atDesk(
+  { site, user }: Invocation,
+  act: (desk: Desk, actor: Actor, site: Site) => Promise<number>,
+): Promise<number> {
+  const read = site();
+  const { state, reinject: address } = read.config;
+  if (!existsSync(state))
+    throw new PermFail(
+      `Cannot open the quarantine: there is no ${state}: is this the configuration that the filter runs with?`,
+    );
+  becomeOwner(state, silentLog);
+  const log = { ...silentLog, error: complain };
+  // What keeps the index from answering is told by the command that asked it.
+  const quarantine = await openStateQuarantine(state, silentLog);
+  const reinjector = createReinjector({ address, hostname: hostname(), connectionsMax: 1, log: silentLog });
   const marker = { scanner: `Sluice ${version}`, hostname: hostname() };
   try {
-    return await act({ quarantine, reinject: reinjector.reinject, marker, log });
+    return await act(
+      { quarantine, reinject: reinjector.reinject, marker, log },
+      { name: `cli:${user}` },
+      read,
+    );
   } finally {
     await reinjector.close();
     await quarantine.close();
   }
+}
+
+/** What goes wrong beside the answer, as a line for people. */
+function complain(fields: object, message: string): void {
+  const why = 'err' in fields && fields.err instanceof Error ? `: ${fields.err.message}` : '';
+  process.stderr.write(`sluice: ${printable(`${message}${why}`)}\n`);
 }

@@ -10,13 +10,15 @@ import { UsageError } from './invocation.ts';
 import { supervise } from './supervisor.ts';
 
 /** Runs until a signal ends it; resolves with the exit code. */
-export async function run({ words, site }: Invocation): Promise<number> {
-  const part = words[0] ?? 'all';
+export async function run(invocation: Invocation): Promise<number> {
+  const part = invocation.words[0] ?? 'all';
   switch (part) {
     case 'filter':
-      return runFilter(site);
+      return runFilter(invocation.site());
     case 'all': {
-      const configWords = site.configFile === null ? [] : ['--config', site.configFile];
+      // Read here too, so that problems are told once and not by every child.
+      const { configFile } = invocation.site();
+      const configWords = configFile === null ? [] : ['--config', configFile];
       const script = process.argv[1] ?? '';
       return supervise(
         ['filter'],

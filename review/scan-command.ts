@@ -13,7 +13,7 @@ import { parseFacts } from '../rules/headers.ts';
 import type { Disposition, Envelope, Recipient, ScanReport } from '../rules/mail.ts';
 import { createScannerClients } from '../workers/clients.ts';
 import { PermFail } from '../workers/fail.ts';
-import { createLog } from '../workers/log.ts';
+import { silentLog } from '../workers/log.ts';
 import { createQueue } from '../workers/queue.ts';
 import { createScanner } from '../workers/scan.ts';
 import { createSpool, type SpooledMessage } from '../workers/spool.ts';
@@ -24,8 +24,10 @@ import { formatDispositions, formatReport } from './report-text.ts';
 const headBytesMax = 256 * 1024;
 
 /** Scans the file, prints verdict and explanation. */
-export async function scanFile({ words, options, site, print }: Invocation): Promise<number> {
-  const log = createLog({ name: 'scan', level: 'error', destination: process.stderr });
+export async function scanFile(invocation: Invocation): Promise<number> {
+  const { words, options, print, printJson } = invocation;
+  const site = invocation.site();
+  const log = silentLog;
   const folder = await mkdtemp(join(tmpdir(), 'sluice-scan-'));
   const spool = await createSpool({ folder, log });
   const queue = createQueue({ spool, scanner: createScanner(createScannerClients(site.config, log)) });
@@ -47,8 +49,7 @@ export async function scanFile({ words, options, site, print }: Invocation): Pro
       failedAttempts: 0,
     };
     const dispositions = decide(facts, report, site.policies);
-    if (options.json === true)
-      print(JSON.stringify({ sizeBytes, from, subject, messageId, report, dispositions }));
+    if (options.json === true) printJson({ sizeBytes, from, subject, messageId, report, dispositions });
     else print([...formatReport(report), '', ...formatDispositions(dispositions)].join('\n'));
     return exitCodeOf(report, dispositions);
   } finally {

@@ -4,20 +4,23 @@
  * What comes from mail is hostile: control characters (escape sequences for the terminal among them) become '?'.
  */
 
-/** Columns as wide as their widest cell, two blanks between; the last one is not padded. */
+/** Columns as wide as their widest cell, two blanks between; no line ends in blanks. */
 export function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [head, ...rows].map((row) => row.map(printable));
   const widths = head.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
   return all
     .map((row) =>
-      row.map((cell, at) => (at === head.length - 1 ? cell : cell.padEnd(widths[at] ?? 0))).join('  '),
+      row
+        .map((cell, at) => cell.padEnd(widths[at] ?? 0))
+        .join('  ')
+        .trimEnd(),
     )
     .join('\n');
 }
 
 /** Text without anything that a terminal would act on. */
 export function printable(text: string): string {
-  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}]/gu, '?');
+  return text.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, '?');
 }
 
 /** Epoch milliseconds as local time, to the second. */

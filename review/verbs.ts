@@ -5,24 +5,18 @@
  * compare-and-set before anything is sent, so that two people who click at once release once; what can't be known to
  * have arrived ends as `unconfirmed` and is never sent again by itself (RELIABILITY W6).
  */
-import type { Envelope, Recipient } from '../rules/mail.ts';
-import { formatQuarantineId } from '../rules/headers.ts';
+import { ownerState } from '../filter/owner.ts';
+import type { ItemRecord, ItemRow, Quarantine, RecipientState, SlotRow } from '../filter/quarantine.ts';
+import type { Outcome } from '../filter/reinject.ts';
 import { PermFail } from '../workers/fail.ts';
 import type { Log } from '../workers/log.ts';
-import { copyOf, type Marker } from '../filter/copy.ts';
-import type { ItemRecord, ItemRow, Quarantine, RecipientState, SlotRow } from '../filter/quarantine.ts';
-import type { Outcome, Reinjector } from '../filter/reinject.ts';
+import { type HandOver, prepare, prepareElsewhere } from './hand-over.ts';
 
 /** Who acts: a person at the command line, later one in the browser. `name` stands in the item's trail. */
 export type Actor = { readonly name: string };
 
 /** What verbs work with. */
-export type Desk = {
-  readonly quarantine: Quarantine;
-  readonly reinject: Reinjector['reinject'];
-  readonly marker: Marker;
-  readonly log: Log;
-};
+export type Desk = HandOver & { readonly quarantine: Quarantine; readonly log: Log };
 
 export type ReleaseOptions = {
   /** Original recipients to release for, compared verbatim; empty: everyone for whom it is held. */
@@ -31,32 +25,47 @@ export type ReleaseOptions = {
   readonly to: readonly string[];
   /** Needed where the message is infected. */
   readonly force: boolean;
+  /** Also those left unconfirmed by an earlier release: they may get the message twice. */
+  readonly again: boolean;
   /** Allowed to end the hand-off until the dot. */
   readonly signal: AbortSignal;
 };
 
-/** What became of one address of a release. */
+/**
+ * What became of one address of a release. `held`: not sent, try again later; `refused`: not sent, the return smtpd does
+ * not want it; both stay held. `unconfirmed`: it may have arrived. `skipped`: nothing was done.
+ */
 export type Released = {
   readonly recipient: string;
-  readonly kind: 'released' | 'held' | 'unconfirmed' | 'skipped';
+  readonly kind: 'released' | 'held' | 'refused' | 'unconfirmed' | 'skipped';
   readonly detail: string;
   readonly queueIdOut: string | null;
 };
 
-/** Items, newest first; without `state` all of them. */
-export function list(
+/** States in which a copy still waits for somebody's decision. */
+const openStates = ['held', 'releasing', 'unconfirmed'] as const satisfies readonly RecipientState[];
+
+/** Items, newest first: those with a copy that waits for a decision, or `all`. */
+export async function list(
+  _actor: Actor,
   { quarantine }: Desk,
-  options: { state?: RecipientState; limit: number },
+  { all, limit }: { all: boolean; limit: number },
 ): Promise<ItemRow[]> {
-  return quarantine.list(options);
+  if (all) return quarantine.list({ limit });
+  const found = await Promise.all(openStates.map((state) => quarantine.list({ state, limit })));
+  const items = new Map(found.flat().map((item) => [item.quarantineId, item]));
+  return [...items.values()].toSorted((one, other) => other.heldAt - one.heldAt).slice(0, limit);
 }
 
 /** All that is known of one item. PermFail where there is none. */
-export function show(
+export async function show(
+  _actor: Actor,
   { quarantine }: Desk,
   quarantineId: string,
 ): Promise<{ record: ItemRecord; slots: readonly SlotRow[] }> {
-  return quarantine.get(quarantineId);
+  const { record, slots } = await quarantine.get(quarantineId);
+  const changed = await unconfirmAbandoned(quarantine, slots);
+  return { record, slots: changed ? (await quarantine.get(quarantineId)).slots : slots };
 }
 
 /** Gives a held message back to Postfix, with envelope and DSN parameters as it came. PermFail where it may not be. */
@@ -66,114 +75,133 @@ export async function release(
   quarantineId: string,
   options: ReleaseOptions,
 ): Promise<readonly Released[]> {
-  const { record, slots } = await desk.quarantine.get(quarantineId);
+  const { record, slots } = await show(actor, desk, quarantineId);
   if (record.report.virus.kind === 'infected' && !options.force) {
     throw new PermFail(
       `Cannot release ${quarantineId}: it is infected (${record.report.virus.name}); --force releases it`,
     );
   }
-  if (options.to.length > 0) return releaseElsewhere(desk, record, options);
+  if (options.to.length > 0) return releaseElsewhere(actor, desk, record, options);
   const wanted = chosen(slots, options.recipients, quarantineId);
-  const won = await claimForRelease(desk, quarantineId, wanted, actor);
-  const mine = wanted.filter((_, at) => won[at]);
-  const skipped = wanted.filter((_, at) => !won[at]).map(({ recipient, state }) => skip(recipient, state));
-  const released = mine.length === 0 ? [] : await releaseClaimed(actor, desk, record, mine, options);
-  return [...released, ...skipped];
-}
-
-/** Held copies are claimed; one that was left unconfirmed may be claimed again by a human who decides so. */
-async function claimForRelease(
-  desk: Desk,
-  id: string,
-  slots: readonly SlotRow[],
-  actor: Actor,
-): Promise<boolean[]> {
-  const won: boolean[] = [];
-  for (const { slot, state } of slots) {
-    const from = state === 'unconfirmed' ? 'unconfirmed' : 'held';
-    const [mine = false] = await desk.quarantine.claim(id, [slot], from, 'releasing', actor.name);
-    won.push(mine);
-  }
-  return won;
-}
-
-async function releaseClaimed(
-  actor: Actor,
-  desk: Desk,
-  record: ItemRecord,
-  slots: readonly SlotRow[],
-  { signal }: ReleaseOptions,
-): Promise<Released[]> {
-  const recipients = slots.map(({ slot }) => recipientOf(record, slot));
+  // One hand-off per group of equal marks, almost always one; each is claimed just before it is sent.
+  const groups = [...Map.groupBy(wanted, ({ slot }) => record.slots[slot]?.disposition ?? -1)];
+  const prepared = groups.map(([disposition, rows]) => ({
+    rows,
+    send: prepare(
+      desk,
+      record,
+      disposition,
+      rows.map(({ slot }) => slot),
+    ),
+  }));
   const released: Released[] = [];
-  // One hand-off per group of equal marks; almost always one.
-  for (const disposition of new Set(slots.map(({ slot }) => record.slots[slot]?.disposition ?? 0))) {
-    const group = slots.filter(({ slot }) => record.slots[slot]?.disposition === disposition);
-    const targets = group.map((row) => recipients[slots.indexOf(row)] ?? recipientOf(record, row.slot));
-    const outcomes = await handOver(desk, record, disposition, record.envelope, targets, signal);
-    for (const [at, row] of group.entries())
-      released.push(await settle(actor, desk, record, row, outcomes[at]));
-  }
+  for (const { rows, send } of prepared)
+    released.push(...(await releaseGroup(actor, desk, rows, send, options)));
   return released;
+}
+
+/** What a hand-over prepared beforehand does: nothing can be wrong with the item any more once copies are claimed. */
+type Send = ReturnType<typeof prepare>;
+
+async function releaseGroup(
+  actor: Actor,
+  desk: Desk,
+  rows: readonly SlotRow[],
+  send: Send,
+  { again, signal }: ReleaseOptions,
+): Promise<Released[]> {
+  const mine = await claimForRelease(actor, desk, rows, again);
+  const skipped = rows.filter((row) => !mine.includes(row));
+  const outcomes =
+    mine.length === 0
+      ? []
+      : await send(
+          mine.map(({ slot }) => slot),
+          signal,
+        );
+  const released: Released[] = [];
+  for (const [at, row] of mine.entries()) released.push(await settle(actor, desk, row, outcomes[at]));
+  return [...released, ...(await skip(desk, skipped))];
+}
+
+/** Those that this call, and nobody else, may send now. */
+async function claimForRelease(
+  actor: Actor,
+  { quarantine }: Desk,
+  rows: readonly SlotRow[],
+  again: boolean,
+): Promise<SlotRow[]> {
+  const mine: SlotRow[] = [];
+  for (const from of again ? (['held', 'unconfirmed'] as const) : (['held'] as const)) {
+    const some = rows.filter(({ state }) => state === from);
+    const [{ quarantineId } = { quarantineId: '' }] = some;
+    if (some.length === 0) continue;
+    const slots = some.map(({ slot }) => slot);
+    const won = await quarantine.claim(quarantineId, slots, from, 'releasing', actor.name);
+    mine.push(...some.filter((_, at) => won[at]));
+  }
+  return mine;
 }
 
 /** Writes down what became of one claimed copy: back to held only where it certainly did not leave. */
 async function settle(
   actor: Actor,
   { quarantine, log }: Desk,
-  { quarantineId }: ItemRecord,
-  { slot, recipient }: SlotRow,
+  { quarantineId, slot, recipient }: SlotRow,
   outcome: Outcome | undefined,
 ): Promise<Released> {
-  const { kind, detail, queueIdOut } = meaningOf(outcome);
-  await quarantine.claim(quarantineId, [slot], 'releasing', kind, actor.name, queueIdOut);
-  log.info({ quarantineId, recipient, actor: actor.name, state: kind, queueIdOut, detail }, 'Release');
-  return { recipient, kind, detail, queueIdOut };
+  const meaning = meaningOf(outcome);
+  const { kind, queueIdOut } = meaning;
+  const state = kind === 'refused' ? 'held' : kind;
+  const about = { quarantineId, recipient, actor: actor.name, ...meaning };
+  log.info(about, 'Release');
+  try {
+    await quarantine.claim(quarantineId, [slot], 'releasing', state, actor.name, queueIdOut);
+  } catch (cause) {
+    // What happened has happened: the copy stays `releasing`, and turns unconfirmed when this process is gone.
+    log.error({ ...about, err: cause }, 'Cannot record what became of a release');
+  }
+  return { recipient, ...meaning };
+}
+
+/** Says why nothing was done for these, by their states as they are now: somebody else may have been quicker. */
+async function skip({ quarantine }: Desk, rows: readonly SlotRow[]): Promise<Released[]> {
+  const [{ quarantineId } = { quarantineId: '' }] = rows;
+  if (rows.length === 0) return [];
+  const { slots } = await quarantine.get(quarantineId);
+  return rows.map(({ slot, recipient, state: before }) => {
+    const state = slots.find((row) => row.slot === slot)?.state ?? before;
+    const more = state === 'unconfirmed' ? ': it may have arrived; --again releases it once more' : '';
+    return { recipient, kind: 'skipped', detail: `it is ${state}${more}`, queueIdOut: null };
+  });
 }
 
 async function releaseElsewhere(
+  actor: Actor,
   desk: Desk,
   record: ItemRecord,
-  options: ReleaseOptions,
+  { to, signal }: ReleaseOptions,
 ): Promise<Released[]> {
-  const recipients: Recipient[] = options.to.map((address) => ({ address, notify: 'NEVER', orcpt: null }));
-  const envelope: Envelope = { ...record.envelope, ret: null, envid: null, recipients };
-  const outcomes = await handOver(desk, record, 0, envelope, recipients, options.signal);
-  return recipients.map(({ address }, at) => ({ recipient: address, ...meaningOf(outcomes[at]) }));
-}
-
-function handOver(
-  desk: Desk,
-  record: ItemRecord,
-  disposition: number,
-  envelope: Envelope,
-  recipients: readonly Recipient[],
-  signal: AbortSignal,
-): Promise<readonly Outcome[]> {
-  const marks = record.dispositions[disposition]?.marks;
-  if (marks === undefined)
-    throw new PermFail(`Cannot release ${record.quarantineId}: item.json has no disposition`);
-  const bytes = copyOf(() => desk.quarantine.read(record.quarantineId), {
-    marks,
-    direction: record.direction,
-    marker: desk.marker,
-    extra: formatQuarantineId(record.quarantineId),
+  const outcomes = await prepareElsewhere(desk, record, to)(signal);
+  return to.map((recipient, at) => {
+    const meaning = meaningOf(outcomes[at]);
+    const { quarantineId } = record;
+    desk.log.info({ quarantineId, recipient, actor: actor.name, ...meaning }, 'Release to another address');
+    return { recipient, ...meaning };
   });
-  return desk.reinject({ envelope, recipients, bytes, allOrNothing: false }, signal);
 }
 
 function meaningOf(outcome: Outcome | undefined): Omit<Released, 'recipient' | 'kind'> & {
-  kind: 'released' | 'held' | 'unconfirmed';
+  kind: Exclude<Released['kind'], 'skipped'>;
 } {
   switch (outcome?.kind) {
     case 'accepted':
       return { kind: 'released', detail: outcome.reply.text, queueIdOut: outcome.queueIdOut };
-    case 'refused':
-      return {
-        kind: 'held',
-        detail: `return smtpd refused: ${outcome.reply.code} ${outcome.reply.text}`,
-        queueIdOut: null,
-      };
+    case 'refused': {
+      const { code, enhanced, text } = outcome.reply;
+      const said = [code, enhanced, text].filter((word) => word !== null).join(' ');
+      return { kind: 'refused', detail: `return smtpd said "${said}"`, queueIdOut: null };
+    }
     case 'tempfail': {
       const kind = outcome.outcome === 'outcomeUnknown' ? 'unconfirmed' : 'held';
       return { kind, detail: outcome.detail, queueIdOut: null };
@@ -181,6 +209,16 @@ function meaningOf(outcome: Outcome | undefined): Omit<Released, 'recipient' | '
     case undefined:
       return { kind: 'unconfirmed', detail: 'no outcome for this recipient', queueIdOut: null };
   }
+}
+
+/** A release whose process died may have happened or not: only a human can tell. True where there was one. */
+async function unconfirmAbandoned(quarantine: Quarantine, rows: readonly SlotRow[]): Promise<boolean> {
+  const abandoned = rows.filter(
+    ({ state, owner }) => state === 'releasing' && owner !== null && ownerState(owner) === 'dead',
+  );
+  for (const { quarantineId, slot } of abandoned)
+    await quarantine.claim(quarantineId, [slot], 'releasing', 'unconfirmed', 'reconcile');
+  return abandoned.length > 0;
 }
 
 function chosen(
@@ -191,15 +229,4 @@ function chosen(
   const stray = recipients.find((address) => !slots.some((row) => row.recipient === address));
   if (stray !== undefined) throw new PermFail(`Cannot release ${quarantineId}: it is not held for ${stray}`);
   return recipients.length === 0 ? slots : slots.filter((row) => recipients.includes(row.recipient));
-}
-
-function skip(recipient: string, state: RecipientState): Released {
-  return { recipient, kind: 'skipped', detail: `it is ${state}`, queueIdOut: null };
-}
-
-function recipientOf(record: ItemRecord, slot: number): Recipient {
-  const found = record.slots[slot];
-  if (found === undefined)
-    throw new PermFail(`Cannot release ${record.quarantineId}: item.json has no slot ${slot}`);
-  return found.recipient;
 }

@@ -23,7 +23,7 @@ test('npm pack: the packed command runs from dist/ with its policies and its dat
   const [archive] = readdirSync(folder).filter((name) => name.endsWith('.tgz'));
   assert.ok(archive !== undefined, 'npm pack made no archive');
   const home = join(folder, 'node_modules', 'sluice');
-  execFileSync('mkdir', ['-p', home]);
+  execFileSync('mkdir', ['-p', home, join(folder, 'state')]);
   execFileSync('tar', ['xzf', join(folder, archive), '-C', home, '--strip-components=1']);
   for (const name of ['pino', 'yaml', 'zod'])
     symlinkSync(join(top, 'node_modules', name), join(folder, 'node_modules', name));

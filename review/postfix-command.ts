@@ -1,0 +1,51 @@
+/**
+ * postfix-command — `sluice postfix`: what to add to main.cf and master.cf for this configuration, ready to paste.
+ *
+ * Only prints: no file of Postfix is read or written. What Postfix can't be told is a problem of
+ * sluice.yaml: each on a line, exit 78.
+ */
+import { type Feed, fragmentOf } from '../rules/postfix-fragment.ts';
+import { type FragmentText, formatFragment } from '../rules/postfix-text.ts';
+import { ConfigurationError } from '../workers/site.ts';
+import { type Invocation, UsageError } from './invocation.ts';
+import { printable } from './table.ts';
+
+/** Prints the fragment: main.cf, master.cf, and commands for the services that are there already. */
+export async function printPostfix({ options, site, print, printJson }: Invocation): Promise<number> {
+  const feed = feedOf(options.feed);
+  const { config, configFile } = site();
+  const { fragment, problems } = fragmentOf(config, feed);
+  if (fragment === null) {
+    const file = configFile ?? 'embedded defaults';
+    throw new ConfigurationError(
+      problems.map((message) => ({ file, line: null, column: null, path: '', message })),
+    );
+  }
+  const text = formatFragment(fragment);
+  if (options.json === true) printJson({ ...fragment, text });
+  else print(printable(titleOf(fragment.feed, configFile)) + blocksOf(text));
+  return 0;
+}
+
+function feedOf(word: string | undefined): Feed | null {
+  if (word === undefined || word === 'lmtp' || word === 'smtp') return word ?? null;
+  throw new UsageError(`--feed: "${word}" is no feed: write lmtp or smtp`);
+}
+
+function titleOf(feed: Feed, configFile: string | null): string {
+  return `# Postfix for ${configFile ?? "Sluice's embedded defaults"}, fed over ${feed.toUpperCase()}.`;
+}
+
+/** The blocks under headings that are comments in every one of them. */
+function blocksOf({ main, master, commands }: FragmentText): string {
+  return [
+    '',
+    '',
+    '##### main.cf: add this',
+    main,
+    '##### master.cf: add this at the end',
+    master,
+    '##### Then run this',
+    commands.trimEnd(),
+  ].join('\n');
+}

@@ -1,0 +1,59 @@
+/**
+ * table — columns that stand under each other, and nothing in them that a terminal acts on.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { localTime, printable, table } from '../../review/table.ts';
+
+test('table() makes columns as wide as their widest cell and pads no line end', () => {
+  assert.equal(
+    table(
+      ['id', 'subject'],
+      [
+        ['1', 'a long subject'],
+        ['1000', ''],
+      ],
+    ),
+    ['id    subject', '1     a long subject', '1000'].join('\n'),
+  );
+  assert.equal(table(['id', 'subject'], []), 'id  subject');
+});
+
+test('table() and printable() let nothing through that a terminal acts on', () => {
+  // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
+  const acts = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]/u;
+  const text = fc.array(
+    fc.constantFrom(
+      '\u001b[2J',
+      '\u009b31m',
+      '\r',
+      '\n',
+      '\t',
+      '\u0007',
+      '\u202e',
+      '\u2066',
+      '\u2028',
+      '\ud800',
+      'ä',
+      '日',
+      '👋',
+      'x',
+    ),
+  );
+  fc.assert(
+    fc.property(text, (parts) => {
+      const hostile = parts.join('');
+      assert.doesNotMatch(printable(hostile), acts);
+      const lines = table(['a', 'b'], [[hostile, hostile]]).split('\n');
+      assert.equal(lines.length, 2);
+      for (const line of lines) assert.doesNotMatch(line, acts);
+    }),
+  );
+  assert.equal(printable('Grüße, 日本 👋'), 'Grüße, 日本 👋');
+});
+
+test('localTime() writes the time as people here read it, to the second', () => {
+  const at = new Date(2026, 0, 5, 9, 7, 3).getTime();
+  assert.equal(localTime(at), '2026-01-05 09:07:03');
+});
