@@ -13,12 +13,9 @@ export function becomeOwner(folder: string, log: Log): void {
   try {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
   } catch (cause) {
-    throw new PermFail(
-      `Cannot create state folder ${folder}: create it, owned by the user that Sluice shall run as`,
-      {
-        cause,
-      },
-    );
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    const remedy = 'create it, owned by the user that Sluice shall run as';
+    throw new PermFail(`Cannot create state folder ${folder}: ${reason}: ${remedy}`, { cause });
   }
   if (process.getuid?.() !== 0) return;
   const { uid, gid } = statSync(folder);
@@ -34,5 +31,10 @@ export function becomeOwner(folder: string, log: Log): void {
 /** initgroups(3): the owner's supplementary groups, as for sockets of group clamav; @types/node does not know it. */
 function initgroups(uid: number, gid: number): void {
   const posix = process as NodeJS.Process & { initgroups?: (user: number, extraGroup: number) => void };
-  posix.initgroups?.(uid, gid);
+  try {
+    posix.initgroups?.(uid, gid);
+  } catch {
+    // An owner without a name, as in a container, is in no other group; root's own must not stay.
+    process.setgroups?.([gid]);
+  }
 }
