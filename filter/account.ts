@@ -18,9 +18,8 @@ export type Account = Omit<Measured, 'recipients'> & {
   readonly queueId: string | null;
   /** sha256 (hex) by which a retry is known where there is no queue id. */
   readonly digest: string;
-  /** XFORWARD ADDR and PORT: the client that brought it to Postfix. */
+  /** XFORWARD ADDR: the client that brought it to Postfix. */
   readonly client: string | null;
-  readonly clientPort: string | null;
   readonly sender: string;
   readonly messageId: string | null;
   /** When our Postfix took it (top Received line), else when we did; epoch milliseconds. */

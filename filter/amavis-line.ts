@@ -1,7 +1,7 @@
 /**
  * amavis-line — a message's outcome in the form of amavisd-new's default log template, for parsers that know it.
  *
- * `(02415-01) Passed CLEAN {RelayedInbound}, [192.0.2.7]:4021 <a@x> -> <b@y>, Queue-ID: 4c7Yx1, Message-ID: <1@x>, Hits: 1.2,
+ * `(02415-01) Passed CLEAN {RelayedInbound}, [192.0.2.7] <a@x> -> <b@y>, Queue-ID: 4c7Yx1, Message-ID: <1@x>, Hits: 1.2,
  * size: 1234, queued_as: 5d8Zy2, 123 ms`: one line per group of recipients with one outcome. Hides which of amavisd's
  * words each of ours becomes. What comes from outside can't end the line or begin a field of a script's.
  */
@@ -30,10 +30,9 @@ function groupOf({ outcome, verdict, score, queueIdOut, quarantineId }: Recipien
 function formatGroup(account: Account, group: readonly RecipientAccount[]): string {
   const [first] = group;
   if (first === undefined) return '';
-  const { queueId, messageId, sizeBytes, sender, client, clientPort, ms } = account;
+  const { queueId, messageId, sizeBytes, sender, client, ms } = account;
   const { quarantineId, queueIdOut, score } = first;
-  const port = clientPort === null ? '' : `:${clientPort}`;
-  const from = client === null ? '' : `[${printable(client)}]${printable(port)} `;
+  const from = client === null ? '' : `[${printable(client)}] `;
   const to = group.map(({ recipient }) => `<${printable(recipient)}>`).join(',');
   return [
     `${wordOf(account, first)} {${actionsOf(account, first)}}`,
@@ -76,7 +75,7 @@ function categoryOf({ report }: Account, { verdict }: RecipientAccount, spam: 'S
     case 'spam':
       return spam;
     case 'unchecked':
-      return isEncrypted(report) ? 'UNCHECKED-ENCRYPTED' : 'UNCHECKED';
+      return 'UNCHECKED'; // amavisd has UNCHECKED-ENCRYPTED too, which logwatch does not know.
     case 'clean':
       return 'CLEAN';
     case null:
@@ -84,10 +83,6 @@ function categoryOf({ report }: Account, { verdict }: RecipientAccount, spam: 'S
     default:
       return verdict satisfies never;
   }
-}
-
-function isEncrypted(report: Account['report']): boolean {
-  return report?.virus.kind === 'unchecked' && report.virus.reason === 'encrypted';
 }
 
 const actions = {

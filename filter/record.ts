@@ -46,7 +46,6 @@ function accountOf(walk: Walk, { report, dispositions }: Judged): Account {
     sizeBytes,
     report,
     digest: identity.digest,
-    clientPort: envelope.xforward.PORT ?? null,
     waitingSince: identity.facts.receivedAtMs ?? receivedAt,
     ms: { ...tally.ms, total: totalMs },
     signedHeadersDropped: tally.signedHeadersDropped,
@@ -74,10 +73,15 @@ export function scanRow({ transaction, identity, effects }: Walk, report: ScanRe
     subject,
     messageId,
     report,
-    client: envelope.xforward.ADDR ?? null,
+    client: known(envelope.xforward.ADDR),
     sizeBytes: message.sizeBytes,
     totalMs: Math.max(0, effects.now() - receivedAt),
   };
+}
+
+/** What Postfix does not know it forwards as [UNAVAILABLE] (XFORWARD_README). */
+function known(value: string | undefined): string | null {
+  return value === undefined || value === '[UNAVAILABLE]' ? null : value;
 }
 
 /** One row per recipient; `outcome` where it is not settled yet (a discard is recorded before it happens). */

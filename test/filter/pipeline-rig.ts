@@ -21,7 +21,7 @@ import { type Policies, parsePolicies } from '../../rules/policy.ts';
 import type { Reply } from '../../rules/replies.ts';
 import { TempFail } from '../../workers/fail.ts';
 import type { Log } from '../../workers/log.ts';
-import type { Spool } from '../../workers/spool.ts';
+import type { Spool, SpooledMessage } from '../../workers/spool.ts';
 
 export const plainMessage = Buffer.from(
   [
@@ -113,6 +113,8 @@ export type TryOptions = {
   /** XFORWARD IDENT; null: none. */
   readonly ident?: string | null;
   readonly bytes?: Uint8Array;
+  /** In place of `bytes`. */
+  readonly message?: SpooledMessage;
   readonly report?: ScanReport;
   readonly answer?: Answer;
   readonly signal?: AbortSignal;
@@ -167,7 +169,7 @@ export class World {
         recipients: options.recipients ?? [to('one@deliver.test')],
         xforward: { ADDR: '192.0.2.7', ...(ident === null ? {} : { IDENT: ident }) },
       },
-      message,
+      message: options.message ?? message,
       remoteAddress: '127.0.0.1',
       receivedAt: nowMs,
       signal: options.signal ?? new AbortController().signal,

@@ -190,7 +190,7 @@ test('openHealth() takes a bounded number of connections, and the next ones when
   const surplus = await dial(port);
   await once(surplus, 'close');
   for (const socket of sockets) socket.destroy();
-  await Promise.all(sockets.map((socket) => (socket.closed ? undefined : once(socket, 'close'))));
+  for (const socket of sockets) if (!socket.closed) await once(socket, 'close');
   for (;;) {
     const answer = await ask({ port }, '/healthz').catch(() => null); // not all are gone at the other end yet
     if (answer?.code === 200) break;

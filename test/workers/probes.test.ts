@@ -15,14 +15,14 @@ function createClock() {
   const timers = new Set<{ at: number; action: () => void }>();
   return {
     waiting: () => timers.size,
-    after(ms: number, action: () => void) {
+    after: (ms: number, action: () => void) => {
       const timer = { at: now + ms, action };
       timers.add(timer);
       return () => void timers.delete(timer);
     },
     async go(ms: number) {
       now += ms;
-      for (const timer of [...timers]) {
+      for (const timer of timers) {
         if (timer.at > now) continue;
         timers.delete(timer);
         timer.action();
