@@ -7,14 +7,13 @@
 import { formatAddress } from '../rules/address.ts';
 import type { Config } from '../rules/config.ts';
 import { type Finding, fail, ok, warn } from '../rules/finding.ts';
+import { headroomBytes } from '../rules/postfix-fragment.ts';
 import type { PeerReply } from '../rules/replies.ts';
 import { commandLine } from './client-commands.ts';
 import type { PeerOffers } from './offers.ts';
 import { quoteReply } from './outcome.ts';
 import { type ConnectionFail, openConnection, type SmtpConnection } from './smtp-client.ts';
 
-/** Room for the header lines that Sluice and the return smtpd add (docs/postfix.md). */
-const headroomBytes = 102_400;
 /** RFC 2606: nobody's domain, so that only a server that relays for us says yes. */
 const strangers = { sender: 'check@sluice-check.invalid', recipient: 'postmaster@sluice-check.invalid' };
 
