@@ -110,6 +110,8 @@ export type TryOptions = {
   readonly direction?: 'inbound' | 'outbound';
   readonly recipients?: readonly Recipient[];
   readonly sender?: string;
+  /** XFORWARD ADDR. */
+  readonly client?: string;
   /** XFORWARD IDENT; null: none. */
   readonly ident?: string | null;
   readonly bytes?: Uint8Array;
@@ -167,7 +169,7 @@ export class World {
         ret: null,
         envid: 'QQ314',
         recipients: options.recipients ?? [to('one@deliver.test')],
-        xforward: { ADDR: '192.0.2.7', ...(ident === null ? {} : { IDENT: ident }) },
+        xforward: { ADDR: options.client ?? '192.0.2.7', ...(ident === null ? {} : { IDENT: ident }) },
       },
       message: options.message ?? message,
       remoteAddress: '127.0.0.1',

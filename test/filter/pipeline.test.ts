@@ -753,6 +753,8 @@ test('filterMessage() records one row per recipient, with why and what it was to
     ],
   );
   assert.equal(world.rows[0]?.scan.at, nowMs);
+  await world.attempt({ client: '[UNAVAILABLE]', ident: 'local' });
+  assert.equal(world.rows.at(-1)?.scan.client, null);
 });
 
 test('filterMessage() hands over our lines in front of the message, and its size', async () => {
