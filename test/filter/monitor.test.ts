@@ -2,7 +2,9 @@
  * monitor — wired as the filter does it, real stores and a real health server: what an administrator sees from outside.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
 import { mkdtemp, rm, symlink, unlink } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -37,7 +39,10 @@ async function setUp(t: TestContext, prepare: (state: string) => Promise<void> =
   const withHealth: Config = { ...config, health };
   const rounds: (() => void)[] = [];
   const monitor = await openMonitor(withHealth, {
-    ...{ clients, memory, reinjector, log },
+    clients,
+    memory,
+    reinjector,
+    log,
     admission: createAdmission(5),
     output: { write: () => undefined },
     after: (_ms, action) => {
@@ -54,11 +59,11 @@ async function setUp(t: TestContext, prepare: (state: string) => Promise<void> =
 }
 
 async function freePort(): Promise<number> {
-  const { createServer } = await import('node:net');
   const server = createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => server.once('listening', resolve));
+  await once(server, 'listening');
   const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
+  server.close();
+  await once(server, 'close');
   assert.ok(address instanceof Object);
   return address.port;
 }
