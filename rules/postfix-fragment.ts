@@ -60,7 +60,7 @@ export function fragmentOf(
   feed: Feed | null,
 ): { fragment: Fragment | null; problems: readonly string[] } {
   const chosen = feed ?? (config.listen.lmtp === null && config.listen.smtp !== null ? 'smtp' : 'lmtp');
-  const problems = addressProblems(config, chosen);
+  const problems = [...addressProblems(config, chosen), ...capacityProblems(config)];
   if (problems.length > 0) return { fragment: null, problems };
   const back = returnService(config);
   const feeds = feedsOf(config, chosen);
@@ -107,6 +107,11 @@ export function returnSettings(config: Config): readonly Setting[] {
  */
 export function messageSizeMaxOf({ limits: { messageBytes } }: Config): number {
   return Math.max(1, messageBytes - Math.max(headroomBytes, Math.ceil(messageBytes / 100)));
+}
+
+function capacityProblems({ listen, limits: { inFlight } }: Config): string[] {
+  const isShared = listen.outbound !== null && inFlight < 2;
+  return isShared ? ['limits.inFlight is 1, which two feeds can not share: write 2 or more'] : [];
 }
 
 type FeedService = { readonly service: Service; readonly nexthop: string };
@@ -172,10 +177,14 @@ function existingOptions([inbound, outbound]: readonly FeedService[]): Setting[]
   const what = 'What your own users and programs send';
   const why =
     filter === '' ? `${what} is not filtered: listen.outbound is null.` : `${what}: the outbound policy.`;
+  // pickup(8) writes its own filter over that of a requeued message.
+  const requeued = `The same for local programs. Mail that postsuper -r requeues goes this way too${filter === '' ? ', unscanned' : ''}.`;
   const filtered = filter === '' ? outsideServices : [...outsideServices, ...submissionServices];
   const once = 'Aliases expand once, behind the filter.';
   return [
-    ...submissionServices.flatMap((service) => inExisting(service, [['content_filter', filter, why]])),
+    ...submissionServices.flatMap((service) =>
+      inExisting(service, [['content_filter', filter, service === 'pickup/unix' ? requeued : why]]),
+    ),
     ...filtered.flatMap((service) =>
       inExisting(service, [['receive_override_options', 'no_address_mappings', once]]),
     ),

@@ -1,0 +1,252 @@
+/**
+ * postfix-fragment — what `sluice postfix` prints, pasted into the configuration that Debian ships, works as it stands.
+ *
+ * A private Postfix from the package's own master.cf (chroot and all), the printed lines appended, the printed commands
+ * run by the real postconf(1), mail through the real Sluice. Port 25 belongs to the machine, so the outside smtpd alone
+ * has another name. Scanners are off: what is tested is the way.
+ */
+import assert from 'node:assert/strict';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { promisify } from 'node:util';
+import { type Daemon, freePort, startDaemon } from '../../demo/daemon.ts';
+import { type Delivered, readMaildir } from '../../demo/maildir.ts';
+import { createReachableFolder, makeFolders, userIds } from '../../demo/postfix-folders.ts';
+import { parseQueue, waitForEmpty } from '../../demo/postfix-queue.ts';
+import { sendMessage } from '../../demo/samples.ts';
+import { checkPostfix } from '../../rules/postfix-check.ts';
+import { configOf } from '../rules/postfix-texts.ts';
+import { top } from './site.ts';
+
+const sizeLimit = 1_000_000;
+const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
+type Printed = { text: { main: string; master: string; commands: string } };
+
+for (const feed of ['lmtp', 'smtp'] as const) {
+  suite(`the printed text, ${feed} feed`, () => {
+    let folder = '';
+    let etc = '';
+    let yaml = '';
+    let feedPort = 0;
+    let printed: Printed;
+    let sluice: Daemon | null = null;
+
+    before(async () => {
+      folder = await createReachableFolder('sluice-fragment');
+      etc = join(folder, 'etc');
+      await makeFolders(folder, await userIds('nobody'));
+      yaml = await siteText(folder);
+      await writeFile(join(folder, 'sluice.yaml'), yaml);
+      feedPort = await freePort();
+      printed = await print(folder, feed);
+      const stock = await readFile('/usr/share/postfix/master.cf.dist', 'utf8');
+      const here = stock.replace(/^smtp( +inet)/m, `127.0.0.1:${feedPort}$1`);
+      await writeFile(join(etc, 'main.cf'), (await mainText(folder)) + printed.text.main);
+      await writeFile(join(etc, 'master.cf'), here + printed.text.master);
+    });
+    after(async () => {
+      await run('postfix', ['-c', etc, 'stop']).catch(() => ''); // It may not have come up.
+      await sluice?.stop();
+      await rm(folder, { recursive: true, force: true });
+    });
+
+    test('postconf and postfix check have nothing to say but that services are missing', async () => {
+      const commands = printed.text.commands
+        .replaceAll("'smtp/inet/", `'127.0.0.1:${feedPort}/inet/`)
+        .replaceAll('postconf ', `postconf -c ${etc} `)
+        .replaceAll(/postfix (check|reload)/g, `postfix -c ${etc} check`);
+      const { stdout, stderr } = await promisify(execFile)('sh', ['-ec', commands], { env });
+      const said = (stdout + stderr)
+        .split('\n')
+        .filter((line) => !/^postconf: warning: unmatched/.test(line));
+      assert.deepEqual(said, ['']);
+      const known = await promisify(execFile)('postconf', ['-c', etc, '-Mf'], { env });
+      assert.equal(known.stderr, '', 'this Postfix knows every parameter');
+    });
+
+    test('sluice check finds these files in order, as the real postconf left them', async () => {
+      const text = async (file: string) => ({ file, text: await readFile(join(etc, file), 'utf8') });
+      const findings = checkPostfix(
+        { main: await text('main.cf'), master: await text('master.cf') },
+        configOf(yaml),
+      );
+      assert.deepEqual(
+        findings.filter(({ level }) => level !== 'ok'),
+        [],
+      );
+    });
+
+    test('mail from outside and from pickup passes the filter once, aliases expand once', async () => {
+      sluice = await startSluice(folder, yaml);
+      const aMinuteAgo = Date.now() / 1000 - 60;
+      for (const name of ['main.cf', 'master.cf']) await utimes(join(etc, name), aMinuteAgo, aMinuteAgo);
+      await run('postfix', ['-c', etc, 'start']);
+      const bytes = Buffer.from('Subject: outside\r\n\r\ngrüße\r\n');
+      await sendMessage(feedPort, { sender: 'a@example.net', recipients: ['alias@site.example'], bytes });
+      await submit(etc, 'Subject: pickup\n\nhello\n', 'b@site.example');
+      const delivered = await untilDelivered(folder, etc);
+      const recipients = (subject: string) =>
+        delivered
+          .filter((one) => one.bytes.includes(`Subject: ${subject}`))
+          .map(({ recipient }) => recipient)
+          .toSorted();
+      assert.deepEqual(
+        recipients('outside'),
+        ['archive', 'one', 'two'].map((name) => `${name}@site.example`),
+      );
+      assert.deepEqual(
+        recipients('pickup'),
+        ['archive', 'b'].map((name) => `${name}@site.example`),
+      );
+      const log = await readFile(join(folder, 'log', 'maillog'), 'utf8');
+      const hops = [
+        ...log.matchAll(/postfix\/(\w+)\[\d+\]: \w+: to=<([^>]+)>, (?:orig_to=<\S+>, )?relay=127/g),
+      ];
+      assert.deepEqual(
+        hops.map(([, client, to]) => `${client} ${to}`).toSorted(),
+        [`${feed} alias@site.example`, 'smtp b@site.example'].toSorted(),
+      );
+      assert.match(
+        log,
+        /client=localhost\[127\.0\.0\.1\], orig_queue_id=/,
+        'the return smtpd takes XFORWARD',
+      );
+      assert.doesNotMatch(log, /fatal|panic|warning: (?!.*(?:symlink|hash:\/etc))/);
+    });
+
+    test('the largest message that Postfix takes comes through: there is headroom behind the filter', async () => {
+      let accepted = 0;
+      for (let size = sizeLimit; accepted === 0; size -= 50) {
+        const bytes = Buffer.from(`Subject: large\r\n\r\n${`${'x'.repeat(76)}\r\n`.repeat(size / 78)}`);
+        const rest = Buffer.from(`${'y'.repeat((size % 78) + 1)}\r\n`);
+        const message = {
+          sender: 'a@example.net',
+          recipients: ['large@site.example'],
+          bytes: Buffer.concat([bytes, rest]),
+        };
+        accepted = await sendMessage(feedPort, message).then(
+          () => size,
+          (error: unknown) => {
+            assert.match(String(error), /552 5\.3\.4/);
+            return 0;
+          },
+        );
+      }
+      assert.ok(accepted > sizeLimit - 2000, `the first accepted was ${accepted}`);
+      const delivered = await untilDelivered(folder, etc);
+      const large = delivered.filter(({ recipient }) => recipient === 'large@site.example');
+      assert.equal(large.length, 1);
+      assert.ok(!delivered.some(({ sender }) => sender === ''), 'no bounce');
+    });
+  });
+}
+
+/** An outbound listener as well, so that every entry that can be printed is. */
+async function siteText(folder: string): Promise<string> {
+  const [lmtp, smtp, outbound, back] = [
+    await freePort(),
+    await freePort(),
+    await freePort(),
+    await freePort(),
+  ];
+  return `listen: { lmtp: "127.0.0.1:${lmtp}", smtp: "127.0.0.1:${smtp}", outbound: "127.0.0.1:${outbound}" }
+reinject: 127.0.0.1:${back}
+scan: { virus: false, spam: false }
+state: ${join(folder, 'state')}
+review: { listen: null }
+health: { filter: null, worker: null, review: null }
+`;
+}
+
+/** What Debian asks at installation, and what makes this instance private; nothing that concerns the filter. */
+async function mainText(folder: string): Promise<string> {
+  const { uid, gid } = await userIds('nobody');
+  return `compatibility_level = 3.6
+queue_directory = ${folder}/queue
+data_directory = ${folder}/data
+maillog_file = ${folder}/log/maillog
+maillog_file_prefixes = ${folder}/log
+myhostname = mail.site.example
+mydestination =
+mynetworks = 127.0.0.0/8
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+smtp_dns_support_level = disabled
+message_size_limit = ${sizeLimit}
+always_bcc = archive@site.example
+virtual_alias_domains =
+virtual_alias_maps = inline:{ { alias@site.example = one@site.example, two@site.example } }
+default_transport = virtual
+local_transport = virtual
+local_recipient_maps =
+alias_maps =
+alias_database =
+virtual_mailbox_domains =
+virtual_mailbox_base = ${folder}/mail
+virtual_mailbox_maps = static:Maildir/
+virtual_minimum_uid = 1
+virtual_uid_maps = static:${uid}
+virtual_gid_maps = static:${gid}
+`;
+}
+
+async function print(folder: string, feed: string): Promise<Printed> {
+  const config = join(folder, 'sluice.yaml');
+  const args = [join(top, 'bin', 'sluice.js'), 'postfix', '--feed', feed, '--json', '--config', config];
+  return JSON.parse((await promisify(execFile)(process.execPath, args)).stdout) as Printed;
+}
+
+function startSluice(folder: string, yaml: string): Promise<Daemon> {
+  const ports = [...yaml.matchAll(/(?:lmtp|smtp|outbound): "127\.0\.0\.1:(\d+)"/g)].map(([, port]) =>
+    Number(port),
+  );
+  return startDaemon({
+    command: process.execPath,
+    args: [join(top, 'bin', 'sluice.js'), 'run', 'filter', '--config', join(folder, 'sluice.yaml')],
+    logFile: join(folder, 'sluice.log'),
+    isUp: async () => (await Promise.all(ports.map(accepts))).every(Boolean),
+  });
+}
+
+async function accepts(port: number): Promise<boolean> {
+  const socket = connect({ host: '127.0.0.1', port });
+  try {
+    await once(socket, 'connect');
+    return true;
+  } catch {
+    // Nobody listens yet.
+    return false;
+  } finally {
+    socket.destroy();
+  }
+}
+
+/** Submits as a program on this machine does: sendmail(1), maildrop, pickup. */
+async function submit(etc: string, text: string, recipient: string): Promise<void> {
+  const child = spawn('/usr/sbin/sendmail', ['-C', etc, '-f', 'root@site.example', recipient], { env });
+  child.stdin.end(text);
+  const [code] = (await once(child, 'close')) as [number];
+  assert.equal(code, 0);
+}
+
+/** What was delivered once nothing is in the queue any more, maildrop included. */
+async function untilDelivered(folder: string, etc: string): Promise<Delivered[]> {
+  await waitForEmpty(async () => parseQueue(await run('postqueue', ['-c', etc, '-j'])), 30_000);
+  return readMaildir(join(folder, 'mail', 'Maildir'));
+}
+
+/** Its end counts, not that of its pipes: `postfix start` leaves master behind. */
+async function run(command: string, args: readonly string[]): Promise<string> {
+  const child = spawn(`/usr/sbin/${command}`, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const said: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => said.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => said.push(chunk));
+  const [code] = (await once(child, command === 'postfix' ? 'exit' : 'close')) as [number];
+  const text = Buffer.concat(said).toString();
+  if (code !== 0) throw new Error(`Cannot run ${command} ${args.join(' ')}: ${text}`);
+  return text;
+}
