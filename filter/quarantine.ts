@@ -77,7 +77,7 @@ export interface Quarantine {
   ): Promise<boolean[]>;
   /** R7: makes the index agree with the folders. Done at start, and again after a failure, by whoever needs it first. */
   reconcile(): Promise<Reconciled>;
-  /** How much is held for somebody now. */
+  /** Items held for somebody now, and octets of all that are kept: held, or released and not yet expired. */
   size(): Promise<{ items: number; bytes: number }>;
   /** Resolves where a put would find folder and index in order. */
   check(): Promise<void>;

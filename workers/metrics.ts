@@ -139,7 +139,7 @@ function createGauges(register: Registry) {
     returnUp: gauge('return_smtpd_up', '1 where it answered the last hand-off or probe'),
     storeUp: gauge('store_up', '1 where it could be written at the last probe', 'store'),
     items: gauge('quarantine_items', 'Messages held for somebody'),
-    bytes: gauge('quarantine_bytes', 'Octets of messages held for somebody'),
+    bytes: gauge('quarantine_bytes', 'Octets of messages kept, released ones too'),
     free: gauge('state_free_bytes', 'Octets free on the disk of the state folder'),
   };
 }
