@@ -1,10 +1,11 @@
 /**
  * postfix-config — the text of main.cf and master.cf of the private Postfix.
  *
- * Hides every setting that a content filter needs on either side of it: the feed, the scan transport, the return smtpd
- * and the sink. Templates come from here, never from the machine's own Postfix. Nothing here touches a file.
+ * Hides the feed, the sink, and what any Postfix needs. What belongs to the filter is the fragment that `sluice postfix`
+ * prints, so that what is printed is what is tested. Nothing comes from the machine's own Postfix, nothing touches a file.
  */
-
+import { parseConfig } from '../rules/config.ts';
+import { type Fragment, fragmentOf, optionsOf, type Service } from '../rules/postfix-fragment.ts';
 import type { Owner } from './postfix-folders.ts';
 
 /** Parameters of postconf(5), name to value. */
@@ -37,12 +38,10 @@ export function generationName(site: Site): string {
   return `generation-${site.generation}`;
 }
 
-/** Header lines that filter and return smtpd add must not make a message near the limit bounce (FACTS.md). */
-const headroomBytes = 102_400;
-
 /** main.cf: loopback only, no port 25, nothing shared with the machine's own Postfix, retries as quick as asked for. */
 export function mainText(site: Site): string {
   const retry = `${site.retrySeconds}s`;
+  const { content_filter: filter, ...filterParameters } = filterMain(site);
   return Object.entries({
     compatibility_level: '3.6',
     queue_directory: `${site.folder}/queue`,
@@ -56,7 +55,7 @@ export function mainText(site: Site): string {
     inet_protocols: 'ipv4',
     smtp_dns_support_level: 'disabled',
     smtputf8_enable: 'yes',
-    content_filter: site.contentFilter ? `scan:${nexthopOf(site.sluice)}` : '',
+    content_filter: site.contentFilter ? (filter ?? '') : '',
     // Every recipient is handed to the sink: this Postfix delivers for whatever domain a test thinks of.
     default_transport: site.sink === 'maildir' ? 'virtual' : `sink:[127.0.0.1]:${site.sink.smtp}`,
     local_transport: '$default_transport',
@@ -70,7 +69,7 @@ export function mainText(site: Site): string {
     virtual_minimum_uid: '1',
     virtual_uid_maps: `static:${site.mailOwner.uid}`,
     virtual_gid_maps: `static:${site.mailOwner.gid}`,
-    message_size_limit: String(site.messageSizeLimit + headroomBytes),
+    message_size_limit: String(site.messageSizeLimit),
     smtpd_relay_restrictions: 'permit_mynetworks, reject',
     append_dot_mydomain: 'no',
     biff: 'no',
@@ -82,8 +81,7 @@ export function mainText(site: Site): string {
     transport_retry_time: retry,
     // A process that a test kills before it served anybody makes master wait before it starts the next one.
     service_throttle_time: retry,
-    // A refused connection must not suspend the filter for minutes (FACTS.md).
-    scan_destination_concurrency_failed_cohort_limit: '1000',
+    ...filterParameters,
     ...site.mainOverrides,
   })
     .map(([name, value]) => `${name} = ${value}\n`)
@@ -93,7 +91,6 @@ export function mainText(site: Site): string {
 /** master.cf: feed and return smtpd in one instance, as on a real site; nothing is chrooted. */
 export function masterText(site: Site): string {
   const feed: Parameters = {
-    message_size_limit: String(site.messageSizeLimit),
     // Aliases expand after the filter, once (FACTS.md).
     ...(site.contentFilter ? { receive_override_options: 'no_address_mappings' } : {}),
     smtpd_authorized_xforward_hosts: '127.0.0.0/8',
@@ -103,28 +100,50 @@ export function masterText(site: Site): string {
   };
   const services = [
     service(`127.0.0.1:${site.feedPort}`, 'inet', 100, 'smtpd', feed),
-    service('scan', 'unix', site.scanProcesses, site.feedProtocol, scanOptions(site)),
+    ...filterServices(site),
     service('sink', 'unix', 20, 'smtp', sinkOptions),
   ];
-  if (site.returnOptions !== null) {
-    const options = { ...returnDefaults, ...site.returnOptions };
-    services.push(service(`127.0.0.1:${site.returnPort}`, 'inet', 120, 'smtpd', options));
-  }
   return `${services.join('')}${postfixServices}${service(generationName(site), 'unix', 1, 'discard', {})}`;
 }
 
-/** The scan transport: bytes as they are, XFORWARD, and time for a scan (FACTS.md). */
-function scanOptions(site: Site): Parameters {
-  const client = site.feedProtocol;
-  return {
-    [`${client}_send_xforward_command`]: 'yes',
-    [`${client}_line_length_limit`]: '0',
-    [`${client}_generic_maps`]: '',
-    [`${client}_tls_security_level`]: 'none',
-    [`${client}_data_done_timeout`]: '1200s',
-    disable_mime_output_conversion: 'yes',
-    ...site.scanOptions,
+/** What the fragment for this site says of main.cf. */
+function filterMain(site: Site): Parameters {
+  const own = fragmentFor(site).settings.filter(({ file }) => file === 'main.cf');
+  return Object.fromEntries(own.map(({ name, value }) => [name, value]));
+}
+
+/** The fragment's own entries, with what the site lays over them. */
+function filterServices(site: Site): string[] {
+  const fragment = fragmentFor(site);
+  const overrides: Readonly<Record<Service['command'], Parameters | null>> = {
+    lmtp: site.scanOptions,
+    smtp: site.scanOptions,
+    smtpd: site.returnOptions,
+    cleanup: {},
   };
+  return fragment.services.flatMap(({ name, type, command, maxproc, private: isPrivate }) => {
+    const over = overrides[command];
+    if (over === null) return [];
+    const processes = name === 'scan' ? site.scanProcesses : maxproc;
+    const options = { ...optionsOf(fragment, `${name}/${type}`), ...over };
+    return [service(name, type, processes, command, options, isPrivate)];
+  });
+}
+
+function fragmentFor({ feedProtocol, sluice, returnPort, messageSizeLimit }: Site): Fragment {
+  const text = [
+    `listen: { ${feedProtocol}: "${sluice}", ${feedProtocol === 'lmtp' ? 'smtp' : 'lmtp'}: null }`,
+    `reinject: "127.0.0.1:${returnPort}"`,
+    `limits: { messageBytes: ${messageSizeLimit} }`,
+  ];
+  const { config, problems } = parseConfig({ file: 'private Postfix', text: text.join('\n') }, {});
+  if (config === null) throw new Error(`Cannot configure Postfix: ${problems[0]?.message}`);
+  const {
+    fragment,
+    problems: [problem],
+  } = fragmentOf(config, feedProtocol);
+  if (fragment === null) throw new Error(`Cannot configure Postfix: ${problem}`);
+  return fragment;
 }
 
 /** The way to a test's own SMTP server: shows it what arrived, XFORWARD included. */
@@ -133,31 +152,6 @@ const sinkOptions: Parameters = {
   smtp_line_length_limit: '0',
   smtp_generic_maps: '',
   smtp_tls_security_level: 'none',
-};
-
-/** The return smtpd: trusts the filter and nobody else, and does nothing a second time (FACTS.md). */
-const returnDefaults: Parameters = {
-  content_filter: '',
-  receive_override_options: 'no_unknown_recipient_checks,no_header_body_checks,no_milters',
-  mynetworks: '127.0.0.0/8',
-  smtpd_authorized_xforward_hosts: '127.0.0.0/8',
-  local_header_rewrite_clients: '',
-  smtpd_client_restrictions: 'permit_mynetworks,reject',
-  smtpd_helo_restrictions: '',
-  smtpd_sender_restrictions: '',
-  smtpd_recipient_restrictions: 'permit_mynetworks,reject',
-  smtpd_data_restrictions: '',
-  smtpd_end_of_data_restrictions: '',
-  smtpd_proxy_filter: '',
-  smtpd_milters: '',
-  smtpd_sasl_auth_enable: 'no',
-  smtpd_tls_security_level: 'none',
-  smtpd_error_sleep_time: '0',
-  smtpd_soft_error_limit: '1001',
-  smtpd_hard_error_limit: '1000',
-  smtpd_client_connection_count_limit: '0',
-  smtpd_forbid_bare_newline: 'yes',
-  smtpd_forbid_bare_newline_exclusions: '',
 };
 
 /** What any Postfix needs behind the four services above (master(5)); pickup passes through the filter as well. */
@@ -190,14 +184,8 @@ function service(
   maxproc: number,
   command: string,
   options: Parameters,
+  isPrivate: 'n' | '-' = type === 'inet' ? 'n' : '-',
 ): string {
   const lines = Object.entries(options).map(([key, value]) => `\n    -o { ${key} = ${value} }`);
-  return `${name} ${type} ${type === 'inet' ? 'n' : '-'} - n - ${maxproc} ${command}${lines.join('')}\n`;
-}
-
-/** `host:port` as Postfix wants it, without a look-up in the DNS; `unix:/path` stays (LMTP only: lmtp(8)). */
-function nexthopOf(address: string): string {
-  if (address.startsWith('unix:')) return address;
-  const at = address.lastIndexOf(':');
-  return `[${address.slice(0, at)}]:${address.slice(at + 1)}`;
+  return `${name} ${type} ${isPrivate} - n - ${maxproc} ${command}${lines.join('')}\n`;
 }
