@@ -13,6 +13,7 @@ import { ConfigurationError, readSite } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
 import { check } from './check-command.ts';
 import { help } from './help.ts';
+import { importPolicies } from './import-command.ts';
 import { type Invocation, type Options, UsageError } from './invocation.ts';
 import { explainPolicy, checkPolicies } from './policy-command.ts';
 import { printPostfix } from './postfix-command.ts';
@@ -45,6 +46,12 @@ const commands: readonly Command[] = [
   { name: 'scan', options: ['to', 'from'], words: one('FILE'), run: scanFile },
   { name: 'policy explain', options: [], words: one('RCPT'), run: explainPolicy },
   { name: 'policy check', options: [], words: none, run: checkPolicies },
+  {
+    name: 'import amavis',
+    options: ['sql', 'write'],
+    words: { min: 0, max: 1000, names: 'FILE...' },
+    run: importPolicies,
+  },
   { name: 'quarantine list', options: ['all', 'limit'], words: none, run: listHeld },
   { name: 'quarantine show', options: [], words: one('ID'), run: showHeld },
   {
@@ -73,6 +80,8 @@ const optionTypes = {
   'postfix-config': { type: 'string' },
   'spamd-user': { type: 'string' },
   'spamd-config': { type: 'string' },
+  sql: { type: 'string', multiple: true },
+  write: { type: 'string' },
 } as const;
 
 /** Runs one command line (without `node` and the script's name); resolves with the exit code. Never throws. */

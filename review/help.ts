@@ -75,6 +75,18 @@ Prints each effective value for this recipient and where it was set: file, line 
   'policy check': `Usage: sluice policy check [--json]
 
 Reads sluice.yaml and policies.yaml and prints every problem with file, line and remedy. Exit: 0 none, 78 problems.`,
+  'import amavis': `Usage: sluice import amavis FILE... [--sql DUMP]... [--write FILE] [--json]
+
+Reads amavisd-new's configuration, without running it, and prints the policies.yaml that says the same, each value with its
+source. A folder stands for the files in it; later files win, as with amavisd-new. What can't be carried over goes to standard
+error: where it stands, and what to do by hand.
+  --sql DUMP     the tables users, policy, mailaddr and wblist, dumped by mysqldump, pg_dump or sqlite3
+  --write FILE   write the policies into a file that is not there yet, instead of printing them
+Lists that read_hash and read_array name are read only when they are named here too.
+
+  sluice import amavis /usr/share/amavis/conf.d /etc/amavis/conf.d --sql amavis.sql > policies.yaml
+
+Exit: 0 all carried over, 1 something was not, 69 a file can't be read or written.`,
   'quarantine list': `Usage: sluice quarantine list [--all] [--limit N] [--json]
 
 Lists what waits for a decision, newest first: held, and releases that got stuck (releasing, unconfirmed).

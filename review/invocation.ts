@@ -20,6 +20,8 @@ export type Options = {
   readonly 'postfix-config'?: string | undefined;
   readonly 'spamd-user'?: string | undefined;
   readonly 'spamd-config'?: string | undefined;
+  readonly sql?: readonly string[] | undefined;
+  readonly write?: string | undefined;
 };
 
 /** The words behind a command's name, its options, and what a command may ask for and answer with. */

@@ -1,12 +1,24 @@
 /**
- * document — YAML text in, a tree of values that know where they stand out; the one owner of `yaml`.
+ * document — YAML in and out: a text becomes a tree of values that know where they stand, and a text can be changed with
+ * its comments kept. The one owner of `yaml`.
  *
  * Hides the library and what YAML can do that a configuration must not: duplicate keys, keys like `__proto__`, tags,
  * documents that expand without end through aliases. It never throws: what is wrong comes back as problems, each with
  * file, line, column and a remedy. Aliases themselves are welcome, within a bound.
  */
-import { isAlias, isMap, isScalar, isSeq, LineCounter, parseDocument as parseYaml } from 'yaml';
-import type { Document, Node, Pair } from 'yaml';
+import {
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  Pair,
+  parseDocument as parseYaml,
+  Scalar,
+  YAMLMap,
+  YAMLSeq,
+} from 'yaml';
+import type { Document, Node } from 'yaml';
 
 /** A text and the name under which problems speak of it. */
 export type SourceText = { readonly file: string; readonly text: string };
@@ -34,6 +46,15 @@ export type SourceEntry = { readonly key: Place; readonly value: SourceNode };
 export type MapNode = Place & { readonly kind: 'map'; readonly entries: ReadonlyMap<string, SourceEntry> };
 export type SourceNode = ScalarNode | ListNode | MapNode;
 
+/** A value to be written, with a comment: behind a single value, in front of a list or map. */
+export type Draft = { readonly comment?: string } & (
+  | { readonly kind: 'scalar'; readonly value: string | number | boolean | null }
+  | { readonly kind: 'list'; readonly items: readonly Draft[] }
+  | { readonly kind: 'map'; readonly entries: readonly (readonly [key: string, draft: Draft])[] }
+);
+/** What stands under these keys from now on; null takes it away. No keys at all: the whole document. */
+export type Change = { readonly path: readonly string[]; readonly draft: Draft | null };
+
 const textCharactersMax = 16 * 1024 * 1024;
 const depthMax = 40;
 const aliasNodesMax = 10_000;
@@ -50,14 +71,7 @@ export function parseDocument(
   }
   const lines = new LineCounter();
   try {
-    // `uniqueKeys` compares every pair of keys, which is slow for 10,000 recipients: the walk below has a map for it.
-    const document = parseYaml(text, {
-      lineCounter: lines,
-      prettyErrors: false,
-      uniqueKeys: false,
-      schema: 'core',
-      resolveKnownTags: false,
-    });
+    const document = parseText(text, lines);
     const syntax = syntaxProblems(document, file, lines);
     if (syntax.length > 0) return { root: null, problems: syntax };
     const walk = createWalk(file, lines);
@@ -67,6 +81,88 @@ export function parseDocument(
     // The library recurses: an absurdly deep text ends in a RangeError.
     return { root: null, problems: [{ ...nowhere, message: `cannot be read as YAML: ${String(error)}` }] };
   }
+}
+
+/**
+ * The text with these changes made, in order; comments, order and spelling of everything else stay. A text that can't be
+ * read, or a path through something that is no map, comes back as problems.
+ */
+export function changeDocument(
+  { file, text }: SourceText,
+  changes: readonly Change[],
+): { text: string | null; problems: readonly Problem[] } {
+  const { problems } = parseDocument(text, file);
+  if (problems.length > 0) return { text: null, problems };
+  const document = parseText(text, new LineCounter()) as unknown as Document<Node, false>;
+  for (const { path, draft } of changes) {
+    try {
+      change(document, path, draft);
+    } catch (error) {
+      const message = `cannot be written: ${error instanceof Error ? error.message : String(error)}: make it a map`;
+      return { text: null, problems: [{ file, line: null, column: null, path: path.join('.'), message }] };
+    }
+  }
+  if (document.contents === null) return { text, problems };
+  // Never folded: a pattern or a comment stays on its line.
+  return { text: document.toString({ lineWidth: 0 }), problems };
+}
+
+function change(document: Document<Node, false>, path: readonly string[], draft: Draft | null): void {
+  if (draft === null) return void document.deleteIn(path);
+  if (path.length === 0) {
+    document.contents = nodeOf(draft);
+    return;
+  }
+  // A section that was left empty (`recipients:`) takes members all the same.
+  for (let length = 1; length < path.length; length++) {
+    const above = document.getIn(path.slice(0, length), true);
+    if (isScalar(above) && above.value === null) document.setIn(path.slice(0, length), new YAMLMap());
+  }
+  // A bare value goes into the node that is there, whose comment stays.
+  const isBare = draft.kind === 'scalar' && draft.comment === undefined;
+  document.setIn(path, isBare ? draft.value : nodeOf(draft));
+}
+
+function parseText(text: string, lineCounter: LineCounter) {
+  return parseYaml(text, {
+    lineCounter,
+    prettyErrors: false,
+    // It compares every pair of keys, which is slow for 10,000 recipients: the walk below has a map for it.
+    uniqueKeys: false,
+    schema: 'core',
+    resolveKnownTags: false,
+  });
+}
+
+function nodeOf(draft: Draft): Node {
+  const comment = draft.comment === undefined ? undefined : commentText(draft.comment);
+  if (draft.kind === 'scalar') {
+    const scalar = new Scalar(draft.value);
+    if (comment !== undefined) scalar.comment = comment;
+    return scalar;
+  }
+  const collection = draft.kind === 'list' ? listOf(draft.items) : mapOf(draft.entries);
+  if (comment !== undefined) collection.commentBefore = comment;
+  return collection;
+}
+
+function listOf(items: readonly Draft[]): YAMLSeq<Node> {
+  const list = new YAMLSeq<Node>();
+  list.items = items.map(nodeOf);
+  return list;
+}
+
+function mapOf(entries: readonly (readonly [string, Draft])[]): YAMLMap<Node, Node> {
+  const map = new YAMLMap<Node, Node>();
+  // Not `add`: it compares each key with all that are there.
+  map.items = entries.map(([key, draft]) => new Pair<Node, Node>(new Scalar(key), nodeOf(draft)));
+  return map;
+}
+
+/** A comment that can't end before its line does, whatever it quotes. */
+function commentText(comment: string): string {
+  const lines = comment.split('\n').map((line) => line.replaceAll(/[\p{Cc}\p{Cf}\p{Cs}\u2028\u2029]/gu, '?'));
+  return lines.map((line) => ` ${line}`.trimEnd()).join('\n');
 }
 
 /** A problem as one line: `policies.yaml:12:5: default.thresholds.spam: found "x": write a number`. */
