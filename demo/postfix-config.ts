@@ -103,6 +103,8 @@ export function masterText(site: Site): string {
     ...filterServices(site),
     service('sink', 'unix', 20, 'smtp', sinkOptions),
   ];
+  // A retry that finds the file still locked by the try before it goes back to incoming, until a wake-up finds it.
+  services.push(`qmgr unix n - n ${site.retrySeconds} 1 qmgr\n`);
   return `${services.join('')}${postfixServices}${service(generationName(site), 'unix', 1, 'discard', {})}`;
 }
 
@@ -158,7 +160,6 @@ const sinkOptions: Parameters = {
 const postfixServices = `\
 pickup    unix  n - n 60    1 pickup -o receive_override_options=no_address_mappings
 cleanup   unix  n - n -     0 cleanup
-qmgr      unix  n - n 300   1 qmgr
 rewrite   unix  - - n -     - trivial-rewrite
 bounce    unix  - - n -     0 bounce
 defer     unix  - - n -     0 bounce
