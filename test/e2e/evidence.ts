@@ -26,6 +26,38 @@ export async function until<T>(
   }
 }
 
+/**
+ * As `until`, and has Postfix try what it deferred every second: a retry that found the queue file still locked by the
+ * try before is put off for a minute, whatever the back-off is ("skipped, still being delivered").
+ */
+export async function flushUntil<T>(
+  site: TestSite,
+  what: string,
+  look: () => Promise<T | undefined | false> | T | undefined | false,
+  timeoutMs = 60_000,
+): Promise<T> {
+  let flushedAt = 0;
+  return until(
+    what,
+    async () => {
+      const seen = await look();
+      if (seen !== undefined && seen !== false) return seen;
+      if (Date.now() - flushedAt > 1000) {
+        flushedAt = Date.now();
+        await site.postfix.flush();
+      }
+      return undefined;
+    },
+    timeoutMs,
+  );
+}
+
+/** Resolves when Postfix's queue is empty. */
+export async function emptied(site: TestSite, timeoutMs = 60_000): Promise<void> {
+  await flushUntil(site, 'an empty queue', async () => (await site.postfix.queue()).length === 0, timeoutMs);
+  await site.postfix.waitForQueueEmpty(timeoutMs);
+}
+
 /** Sends into the feed, gives Postfix's queue id. */
 export async function post(
   site: TestSite,
@@ -56,7 +88,7 @@ export async function deliveriesOf(site: TestSite, queueId: string): Promise<Del
 
 /** The first try for each of so many recipients, once they are all in the log. */
 export function firstDeliveries(site: TestSite, queueId: string, count = 1): Promise<Delivery[]> {
-  return until(`${count} deliveries of ${queueId}`, async () => {
+  return flushUntil(site, `${count} deliveries of ${queueId}`, async () => {
     const firsts = Map.groupBy(await deliveriesOf(site, queueId), ({ recipient }) => recipient);
     return firsts.size >= count && [...firsts.values()].flatMap(([first]) => first ?? []);
   });
@@ -64,7 +96,7 @@ export function firstDeliveries(site: TestSite, queueId: string, count = 1): Pro
 
 /** The try that ended the matter for a recipient of this message. */
 export function settled(site: TestSite, queueId: string, recipient: string): Promise<Delivery> {
-  return until(`end of ${queueId} for ${recipient}`, async () =>
+  return flushUntil(site, `end of ${queueId} for ${recipient}`, async () =>
     (await deliveriesOf(site, queueId)).find(
       (one) => one.recipient === recipient && one.status !== 'deferred',
     ),
@@ -96,7 +128,7 @@ export function copiesFor(site: TestSite, address: string): SunkMessage[] {
 
 /** Resolves when the first copy has reached the sink. */
 export function arrived(site: TestSite, address: string, timeoutMs?: number): Promise<SunkMessage> {
-  return until(`copy for ${address}`, () => copiesFor(site, address)[0], timeoutMs);
+  return flushUntil(site, `copy for ${address}`, () => copiesFor(site, address)[0], timeoutMs);
 }
 
 /** What reached the sink from the null sender. */

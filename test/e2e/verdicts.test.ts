@@ -205,7 +205,7 @@ for (const feedProtocol of ['lmtp', 'smtp'] as const) {
       const second = await site.cli('quarantine', 'release', id);
       assert.equal(second.code, 1);
       assert.match(second.stdout, /f1@site\.example: skipped: it is released/);
-      await site.postfix.waitForQueueEmpty(30_000);
+      await evidence.emptied(site);
       assert.equal(evidence.copiesFor(site, 'f1@site.example').length, 1);
       assert.equal(evidence.copiesFor(site, 'f2@site.example').length, 1);
     });
@@ -217,7 +217,7 @@ for (const feedProtocol of ['lmtp', 'smtp'] as const) {
       const id = await itemFor(site, 'g@site.example');
       const both = await Promise.all([1, 2].map(() => site.cli('quarantine', 'release', id)));
       assert.deepEqual(both.map(({ code }) => `exit ${code}`).toSorted(), ['exit 0', 'exit 1']);
-      await site.postfix.waitForQueueEmpty(30_000);
+      await evidence.emptied(site);
       assert.equal(evidence.copiesFor(site, 'g@site.example').length, 1);
     });
 
@@ -244,7 +244,7 @@ for (const feedProtocol of ['lmtp', 'smtp'] as const) {
       assert.deepEqual(await heldFor(site, 'h@'), ['h@site.example']);
       assert.equal((await site.cli('quarantine', 'release', id, '--force')).code, 0);
       await evidence.arrived(site, 'h@site.example');
-      await site.postfix.waitForQueueEmpty(30_000);
+      await evidence.emptied(site);
       assert.equal(evidence.copiesFor(site, 'h@site.example').length, 1);
       assert.equal(evidence.copiesFor(site, 'lab@site.example').length, 1);
     });
@@ -298,7 +298,7 @@ for (const feedProtocol of ['lmtp', 'smtp'] as const) {
         assert.match(notice.bytes.toString(), /^Original-Envelope-Id: s1\r$/m);
         assert.match(notice.bytes.toString(), /^Subject: for two\r$/m);
       }
-      await site.postfix.waitForQueueEmpty(30_000);
+      await evidence.emptied(site);
       assert.equal(evidence.copiesFor(site, 'taken@split.example').length, 1);
       assert.equal(evidence.copiesFor(site, 'refused@split.example').length, 0);
       assert.equal(evidence.copiesFor(site, 'split-sender@partner.example').length, 1);
@@ -330,7 +330,7 @@ for (const feedProtocol of ['lmtp', 'smtp'] as const) {
       });
 
     test('in the end nothing is queued, spooled, infected at the sink, or bounced beyond what was asked for', async () => {
-      await site.postfix.waitForQueueEmpty(30_000);
+      await evidence.emptied(site);
       assert.deepEqual(await evidence.spooled(join(site.folder, 'state')), []);
       const infected = site.sink?.messages.filter(({ rcpt }) => rcpt.join().includes('@virus.example'));
       assert.deepEqual(infected, []);
