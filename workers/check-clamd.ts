@@ -8,7 +8,7 @@
 import { type Finding, fail, ok, warn } from '../rules/finding.ts';
 import type { Unchecked, VirusResult } from '../rules/mail.ts';
 import { type ClamdClient, type ClamdVersion, createClamd } from './clamd.ts';
-import { type ClamdConfig, formatClamdSize, isSwitchedOn, parseClamdSize } from './clamd-config.ts';
+import { type ClamdConfig, formatClamdSize } from './clamd-config.ts';
 import {
   attachedVirus,
   eicar,
@@ -19,6 +19,7 @@ import {
   zeros,
   zippedVirus,
 } from './clamd-samples.ts';
+import { type At, limitOf, misset, placeOf } from './clamd-setting.ts';
 import { type Address, addressText } from './exchange.ts';
 import { silentLog } from './log.ts';
 
@@ -36,9 +37,6 @@ type Probe = {
   readonly ok: string;
   readonly otherwise: (said: VirusResult, at: At) => Finding;
 };
-
-/** Where clamd is, and what is known of its file. */
-type At = { readonly where: string; readonly config: ClamdConfig | null };
 
 const answerTimeoutMs = 10_000;
 const scanTimeoutMs = 120_000;
@@ -216,34 +214,6 @@ function checkLimit(at: At, name: string, bytesWanted: number, exceeded: string 
     return limit === null ? [] : [ok(`${name} is large enough${known}`, placeOf(at, name))];
   const what = `Nothing over ${name}${known} is scanned: ${exceededLimits[name]}`;
   return [{ ...misset(at, name, formatClamdSize(bytesWanted), what), level: 'warn' }];
-}
-
-/** The limit in the file; null where it is not known, or there is none. */
-function limitOf({ config }: At, name: string): number | null {
-  const found = config?.get(name) ?? null;
-  return found === null ? null : parseClamdSize(found.value) || null;
-}
-
-/** A failure with the setting that cures it; one that the file has right already asks for a restart. */
-function misset(at: At, name: string, value: string, what: string): Finding {
-  const found = at.config?.get(name) ?? null;
-  const place = placeOf(at, name);
-  if (found !== null && isAlready(found.value, value))
-    return fail(what, place, `restart clamd: its file says ${name} ${found.value}, what runs does otherwise`);
-  const file = at.config?.file ?? 'clamd.conf';
-  const instead = found === null ? '' : ` in place of ${found.value}`;
-  return fail(what, place, `write "${name} ${value}"${instead} in ${file} and restart clamd`);
-}
-
-function isAlready(found: string, wanted: string): boolean {
-  const wantedSize = parseClamdSize(wanted);
-  if (wantedSize !== null) return (parseClamdSize(found) ?? 0) >= wantedSize;
-  return isSwitchedOn(found) === isSwitchedOn(wanted);
-}
-
-function placeOf({ where, config }: At, name: string): string {
-  const line = config?.get(name)?.line;
-  return config === null || line === undefined ? where : `${config.file}:${line}`;
 }
 
 /** No answer is neither good nor bad; null where there was one. */
