@@ -1,0 +1,62 @@
+/**
+ * postfix-command — what `sluice postfix` prints, and what it refuses.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { type Options, UsageError } from '../../review/invocation.ts';
+import { printPostfix } from '../../review/postfix-command.ts';
+import { parseMain, parseMaster } from '../../rules/postfix-files.ts';
+import { ConfigurationError, readSite } from '../../workers/site.ts';
+
+async function printed(
+  options: Options,
+  environment: Record<string, string> = {},
+): Promise<{ text: string; json: unknown }> {
+  const answer: { text: string; json: unknown } = { text: '', json: null };
+  const code = await printPostfix({
+    words: [],
+    options,
+    site: () => ({ ...readSite(undefined, environment), configFile: '/etc/sluice/sluice.yaml' }),
+    user: 'test',
+    print: (text) => (answer.text += `${text}\n`),
+    printJson: (value) => (answer.json = value),
+  });
+  assert.equal(code, 0);
+  return answer;
+}
+
+test('printPostfix() prints one text of which each file takes its part, headings and all', async () => {
+  const { text } = await printed({});
+  const [head = '', main = '', master = '', commands = ''] = text.split(/^(?=##### )/m);
+  assert.equal(head, '# Postfix for /etc/sluice/sluice.yaml, fed over LMTP.\n\n');
+  assert.deepEqual(parseMain({ file: 'main.cf', text: main }).problems, []);
+  const { services, problems } = parseMaster({ file: 'master.cf', text: master });
+  assert.deepEqual(problems, []);
+  assert.deepEqual(
+    services.map(({ name }) => name),
+    ['scan', '127.0.0.1:10025', 'return-cleanup'],
+  );
+  assert.match(commands, /^##### Then run this\n/);
+  assert.match(commands, /\npostfix check && postfix reload\n$/);
+});
+
+test('printPostfix() gives programs the settings, each with its reason, and the text', async () => {
+  const { text, json } = await printed({ json: true, feed: 'smtp' });
+  assert.equal(text, '');
+  const { feed, settings } = json as { feed: string; settings: { name: string; why: string }[] };
+  assert.equal(feed, 'smtp');
+  assert.ok(settings.some(({ name }) => name === 'smtp_send_xforward_command'));
+  assert.ok(settings.every(({ why }) => why.length > 5));
+});
+
+test('printPostfix() refuses a feed that there is not, and a configuration that Postfix can not be told', async () => {
+  await assert.rejects(printed({ feed: 'uucp' }), UsageError);
+  await assert.rejects(printed({ feed: 'lmtp' }, { SLUICE_LISTEN_LMTP: 'null' }), (error: unknown) => {
+    assert.ok(error instanceof ConfigurationError);
+    assert.equal(
+      error.message,
+      '/etc/sluice/sluice.yaml: listen.lmtp is null: write an address for it, or choose the other feed',
+    );
+    return true;
+  });
+});
