@@ -43,7 +43,8 @@ async function attach(context: TestContext, pid: number, ...options: string[]): 
   const [program = '', ...args] = [...asRoot, 'strace', '-f', '-p', `${pid}`, ...options];
   const strace = spawn(program, args, { stdio: ['ignore', 'ignore', 'pipe'] });
   const ended = once(strace, 'exit');
-  context.after(() => strace.kill());
+  // SIGKILL: a strace whose tracee became a zombie under it hears nothing else.
+  context.after(() => strace.kill('SIGKILL'));
   for await (const line of createInterface({ input: strace.stderr })) {
     if (line.includes('attached')) break;
     assert.doesNotMatch(line, /not permitted|not found/);
