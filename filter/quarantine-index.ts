@@ -6,6 +6,16 @@
  */
 import type { Log } from '../workers/log.ts';
 import type { ItemRecord, RecipientState, StateChange } from './quarantine-record.ts';
+import type { Query } from './query.ts';
+import {
+  nextNumber,
+  searchedItems,
+  searchMigration,
+  textSteps,
+  unsearched,
+  type ItemFacts,
+} from './quarantine-search.ts';
+import { findKeys } from './search.ts';
 import { insertStep, openStore, type Step, type Store } from './store.ts';
 
 const migrations = [
@@ -29,6 +39,7 @@ const migrations = [
    CREATE INDEX item_recipient_state ON item_recipient (state, held_at, quarantine_id);
    CREATE INDEX item_recipient_held_at ON item_recipient (held_at);
    CREATE INDEX item_recipient_expires_at ON item_recipient (state, expires_at);`,
+  searchMigration,
 ];
 
 /** One recipient's held copy as it stands; `queueIdOut` is the return smtpd's after a release. */
@@ -75,6 +86,9 @@ export type ListOptions = {
   readonly before?: string;
 };
 
+/** How much to find; `before` is the quarantineId of the last row seen. */
+export type SearchOptions = { readonly limit: number; readonly before?: string | undefined };
+
 export type QuarantineIndex = ReturnType<typeof indexOn>;
 
 /** The index in `file`; like every store it opens by itself as soon as it can, and fails with TempFail until then. */
@@ -94,6 +108,10 @@ function indexOn(store: Store) {
     find: (ledgerKeys: readonly string[]) => find(store, ledgerKeys),
     keysSince: (heldAt: number) => keysSince(store, heldAt),
     list: (options: ListOptions) => list(store, options),
+    search: (query: Query, options: SearchOptions) => search(store, query, options),
+    searchIds: (query: Query, options: SearchOptions) =>
+      findKeys<string>(store, searchedItems, query, options),
+    fillSearch: () => fillSearch(store),
     slotsOf: (quarantineIds: readonly string[]) => slotsOf(store, quarantineIds),
     size: () => size(store),
     change: (quarantineId: string, changes: readonly StateChange[]) => change(store, quarantineId, changes),
@@ -110,6 +128,7 @@ async function add(store: Store, items: readonly IndexEntry[]): Promise<void> {
   const steps = items.flatMap(({ record, changes }) => [
     itemStep(record),
     ...record.slots.map((held, slot) => slotStep(record, held, slot, changes)),
+    ...textSteps([factsOf(record)]),
   ]);
   await store.transaction(steps);
 }
@@ -132,7 +151,25 @@ function itemStep(record: ItemRecord): Step {
     virus_name: virus.kind === 'infected' ? clip(virus.name) : null,
     bytes: 1,
   };
-  return insertStep('item', row, 'ON CONFLICT DO NOTHING');
+  const columns = Object.keys(row);
+  return {
+    sql: `INSERT INTO item (${columns.join(', ')}, number) VALUES (${columns.map(() => '?').join(', ')}, ${nextNumber})
+            ON CONFLICT DO NOTHING`,
+    params: [...Object.values(row), record.heldAt, record.heldAt, record.heldAt],
+  };
+}
+
+function factsOf({ quarantineId, envelope, facts, report, slots, dispositions }: ItemRecord): ItemFacts {
+  return {
+    quarantineId,
+    sender: envelope.sender,
+    from: facts.from,
+    subject: facts.subject,
+    virusName: report.virus.kind === 'infected' ? report.virus.name : null,
+    score: report.spam.kind === 'scored' ? report.spam.score : null,
+    recipients: slots.map(({ recipient }) => recipient.address),
+    verdicts: slots.map(({ disposition }) => dispositions[disposition]?.verdict ?? 'unchecked'),
+  };
 }
 
 function slotStep(
@@ -193,11 +230,35 @@ async function list(store: Store, { state, limit, before }: ListOptions): Promis
       : `SELECT quarantine_id FROM item_recipient WHERE state = ? ${before === undefined ? '' : `AND ${older}`}
           GROUP BY held_at, quarantine_id ${newest}`;
   const params = [...(state === undefined ? [] : [state]), ...(before === undefined ? [] : [before]), limit];
+  return rowsOf(store, ids, params, 'held_at DESC, quarantine_id DESC');
+}
+
+async function search(store: Store, query: Query, options: SearchOptions): Promise<ItemRow[]> {
+  const ids = await findKeys<string>(store, searchedItems, query, options);
+  return rowsOf(store, 'SELECT value FROM json_each(?)', [JSON.stringify(ids)], 'number DESC');
+}
+
+/** Puts the items of before there was a full-text index into it, in small steps; gives how many. */
+async function fillSearch(store: Store): Promise<number> {
+  for (let filled = 0; ; ) {
+    const items = await unsearched(store, filledAtOnce);
+    if (items.length === 0) return filled;
+    await store.transaction(textSteps(items));
+    filled += items.length;
+  }
+}
+
+async function rowsOf(
+  store: Store,
+  ids: string,
+  params: readonly (string | number)[],
+  order: string,
+): Promise<ItemRow[]> {
   const items = await store.all<Omit<ItemRow, 'slots'>>(
     `SELECT quarantine_id AS quarantineId, held_at AS heldAt, received_at AS receivedAt, queue_id AS queueId,
             direction, sender, header_from AS "from", subject, message_id AS messageId, size_bytes AS sizeBytes,
             score, virus_name AS virusName, flag
-       FROM item WHERE quarantine_id IN (${ids}) ORDER BY held_at DESC, quarantine_id DESC`,
+       FROM item WHERE quarantine_id IN (${ids}) ORDER BY ${order}`,
     params,
   );
   const slots = await slotsOf(
@@ -282,6 +343,7 @@ async function noteBytesRemoved(store: Store, quarantineId: string): Promise<voi
 }
 
 const textCharactersMax = 2000;
+const filledAtOnce = 200;
 
 /** Enough to list and to search; item.json has all of it. */
 function clip<Text extends string | null>(text: Text): string | Text {

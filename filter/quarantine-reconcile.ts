@@ -44,6 +44,7 @@ export async function reconcile(parts: Parts): Promise<Reconciled> {
   const { folder, index, log } = parts;
   await index.check();
   await prepareFolder(folder).catch(failUsing(folder));
+  await index.fillSearch();
   const compared = await compare(parts);
   const unconfirmed = await unconfirm(parts);
   const removed = await removeUnwanted(parts);

@@ -10,7 +10,14 @@ import type { Disposition, Envelope, Recipient, ScanReport } from '../rules/mail
 import { PermFail, TempFail } from '../workers/fail.ts';
 import type { Log } from '../workers/log.ts';
 import { ownOwner } from './owner.ts';
-import { type ItemRow, type ListOptions, openIndex, type SlotRow } from './quarantine-index.ts';
+import type { Query } from './query.ts';
+import {
+  type ItemRow,
+  type ListOptions,
+  openIndex,
+  type SearchOptions,
+  type SlotRow,
+} from './quarantine-index.ts';
 import {
   type Bytes,
   codeOf,
@@ -25,7 +32,7 @@ import { indexFolders, readItems, reconcile, type Reconciled } from './quarantin
 import { changeState, type Parts } from './quarantine-state.ts';
 import type { ItemRecord, RecipientState } from './quarantine-record.ts';
 
-export type { ItemRow, ListOptions, SlotRow } from './quarantine-index.ts';
+export type { ItemRow, ListOptions, SearchOptions, SlotRow } from './quarantine-index.ts';
 export type { Bytes, PutStep } from './quarantine-item.ts';
 export type { Reconciled } from './quarantine-reconcile.ts';
 export { type ItemRecord, quarantineIdPattern, type RecipientState } from './quarantine-record.ts';
@@ -62,6 +69,10 @@ export interface Quarantine {
   find(ledgerKeys: readonly string[]): Promise<ReadonlyMap<string, { quarantineId: string }>>;
   /** Items, newest first. */
   list(options: ListOptions): Promise<ItemRow[]>;
+  /** Items for which every term of the query holds, newest first. */
+  search(query: Query, options: SearchOptions): Promise<ItemRow[]>;
+  /** Their ids alone. */
+  searchIds(query: Query, options: SearchOptions): Promise<string[]>;
   /** All that is known of one item, and the state of each of its slots. */
   get(quarantineId: string): Promise<{ record: ItemRecord; slots: readonly SlotRow[] }>;
   /** The held octets; throws, at their end at the latest, where they are not those that were held. */
@@ -152,6 +163,14 @@ class FolderQuarantine implements Quarantine {
 
   list(options: ListOptions): Promise<ItemRow[]> {
     return this.#parts.index.list(options);
+  }
+
+  search(query: Query, options: SearchOptions): Promise<ItemRow[]> {
+    return this.#parts.index.search(query, options);
+  }
+
+  searchIds(query: Query, options: SearchOptions): Promise<string[]> {
+    return this.#parts.index.searchIds(query, options);
   }
 
   async get(quarantineId: string): Promise<{ record: ItemRecord; slots: readonly SlotRow[] }> {

@@ -1,0 +1,269 @@
+/**
+ * search — how a message is written into a full-text index (FTS5, trigrams), and how a query reads it there.
+ *
+ * Hides the alphabets. An index of trigrams finds any three characters or more; to find them in one field only, each
+ * field is written in letters of its own (code points moved into the private use areas), and so are verdicts, states and
+ * whole points of the score. Thus one MATCH expression says all that a query asks but ids, times and tenths of a point:
+ * however rare its hits and however common its words, the index walks them side by side.
+ */
+import type { Query, Term, TextField } from './query.ts';
+import type { Store, Value } from './store.ts';
+
+/** What can be found of one message. */
+export type Searchable = {
+  readonly subject: string | null;
+  readonly from: readonly (string | null)[];
+  readonly to: readonly string[];
+  readonly virusName: string | null;
+  /** Verdicts, and states where those never change. */
+  readonly marks: readonly string[];
+  readonly score: number | null;
+};
+
+/** A full-text index and the table behind it, as SQL names them. `row` is the number both share. */
+export type Searched = {
+  /** The FTS5 table and the fts5vocab table (type row) of its trigrams. */
+  readonly index: string;
+  readonly trigrams: string;
+  readonly table: string;
+  /** Its column of row numbers, and the column that is given back. */
+  readonly row: string;
+  readonly key: string;
+  readonly score: string;
+  /** A condition on `table`; each `?` stands for the id. */
+  readonly hasId: string;
+  /** Conditions that a message is from then on, or earlier (`?`: the time), or below the one with this key (`?`). */
+  readonly since: (row: string) => string;
+  readonly earlier: (row: string) => string;
+  readonly below: (row: string) => string;
+  /** Expressions over `table` in which a text of one or two characters is looked for; null: in any field. */
+  readonly texts: (field: TextField | null) => readonly string[];
+};
+
+const offsets: Readonly<Record<TextField, number>> = {
+  subject: 0,
+  from: 0xf0000,
+  to: 0x100000,
+  virus: 0xe000,
+};
+const markOffset = 0xe800;
+const scoreBase = 0xf000;
+const scoreMax = 99;
+/** Stands three times behind each field: so its last two characters begin a trigram too, and every message has this one. */
+const end = '\uf8f0';
+const fieldEnd = end.repeat(3);
+/** Stands in no message. */
+const never = '\uf8f1'.repeat(3);
+/** A term that begins more trigrams than this is so common that looking at the newest messages is quicker. */
+const trigramsMax = 400;
+const textCharactersMax = 2000;
+
+/** The text that stands for a message in the index. */
+export function searchText({ subject, from, to, virusName, marks, score }: Searchable): string {
+  const senders = [...new Set(from)].filter((one) => one !== null);
+  return [
+    written('subject', clip(subject ?? '')),
+    written('from', senders.map(clip).join('\n')),
+    written('to', to.map(clip).join('\n')),
+    written('virus', clip(virusName ?? '')),
+    [...new Set(marks)].map(markText).join(''),
+    scoreText(score),
+  ].join(fieldEnd);
+}
+
+function clip(text: string): string {
+  return text.slice(0, textCharactersMax);
+}
+
+/** How a verdict or a state stands in the index. */
+export function markText(mark: string): string {
+  return `${end}${moved(mark, markOffset)}${end}`;
+}
+
+/** Keys of what the query finds, newest first, at most `limit`; `before` is the last key seen. */
+export async function findKeys<Key extends string | number>(
+  store: Store,
+  searched: Searched,
+  query: Query,
+  { limit, before }: { limit: number; before?: Key | undefined },
+): Promise<Key[]> {
+  const plan: Plan = { wanted: [], unwanted: [], conditions: [], narrow: false };
+  for (const term of query) await addTerm(plan, store, searched, term);
+  const { table, row, key, index } = searched;
+  const match = matchOf(plan);
+  // The index leads, but for an id: there are few messages with one, and the index is slow in looking up single rows.
+  const lead = match === null || plan.narrow ? row : 'hit.rowid';
+  const conditions = [...plan.conditions.map((condition) => condition(lead))];
+  if (match !== null) conditions.unshift({ sql: `${index} MATCH ?`, params: [match] });
+  if (before !== undefined) conditions.push({ sql: searched.below(lead), params: [before] });
+  const join = match === null ? table : joined(plan.narrow, searched);
+  const rows = await store.all<{ key: Key }>(
+    `SELECT ${key} AS key FROM ${join} WHERE ${['1', ...conditions.map(({ sql }) => sql)].join(' AND ')}
+      ORDER BY ${lead} DESC LIMIT ?`,
+    [...conditions.flatMap(({ params }) => params), limit],
+  );
+  return rows.map((found) => found.key);
+}
+
+type Condition = { readonly sql: string; readonly params: readonly Value[] };
+
+/** What MATCH must find and must not find, conditions besides, and whether an id leaves only a few rows. */
+type Plan = {
+  readonly wanted: string[];
+  readonly unwanted: string[];
+  readonly conditions: ((row: string) => Condition)[];
+  narrow: boolean;
+};
+
+function joined(narrow: boolean, { table, row, index }: Searched): string {
+  const [first, second] = narrow ? [table, `${index} AS hit`] : [`${index} AS hit`, table];
+  // CROSS JOIN keeps the order (sqlite.org/optoverview.html#crossjoin).
+  return `${first} CROSS JOIN ${second} ON hit.rowid = ${row}`;
+}
+
+function matchOf({ wanted, unwanted }: Plan): string | null {
+  if (wanted.length === 0 && unwanted.length === 0) return null;
+  const all = wanted.length === 0 ? phrase(fieldEnd) : wanted.join(' AND ');
+  return unwanted.length === 0 ? all : `(${all}) NOT (${unwanted.join(' OR ')})`;
+}
+
+async function addTerm(plan: Plan, store: Store, searched: Searched, term: Term): Promise<void> {
+  const say = (negated: boolean, expression: string) =>
+    (negated ? plan.unwanted : plan.wanted).push(expression);
+  const ask = (negated: boolean, condition: (row: string) => string, value: Value) =>
+    plan.conditions.push((row) => conditionOf(negated, condition(row), value));
+  switch (term.kind) {
+    case 'id':
+      plan.narrow ||= !term.negated;
+      return void ask(term.negated, () => searched.hasId, term.id);
+    case 'since':
+      return void ask(false, term.negated ? searched.earlier : searched.since, term.at);
+    case 'verdict':
+      return void say(term.negated, phrase(markText(term.verdict)));
+    case 'state':
+      return void say(term.negated, phrase(markText(term.state)));
+    case 'score': {
+      const points = pointsOf(term);
+      if (points !== null) say(points.negated, points.expression);
+      return void ask(term.negated, () => `coalesce(${searched.score} ${term.operator} ?, 0)`, term.score);
+    }
+    case 'text': {
+      if (await isKnownId(store, searched, term)) {
+        return addTerm(plan, store, searched, { kind: 'id', negated: term.negated, id: term.text });
+      }
+      const expression = await textExpression(store, searched, term);
+      if (expression !== null) return void say(term.negated, expression);
+      const condition = shortCondition(searched.texts(term.field), folded(term.text));
+      plan.conditions.push(() => (term.negated ? { ...condition, sql: `NOT ${condition.sql}` } : condition));
+    }
+  }
+}
+
+function conditionOf(negated: boolean, sql: string, value: Value): Condition {
+  const params = [...sql.matchAll(/\?/g)].map(() => value);
+  return { sql: negated ? `NOT (${sql})` : `(${sql})`, params };
+}
+
+/** The whole points that a score must have, or must not have: the comparison itself is a condition besides. */
+function pointsOf({ negated, operator, score }: Extract<Term, { kind: 'score' }>) {
+  if (negated) return null;
+  const isMore = operator === '>' || operator === '>=';
+  if (isMore) return score < 0 ? null : { negated: false, expression: phrase(pointText(Math.floor(score))) };
+  const first = Math.max(0, operator === '<' ? Math.ceil(score) : Math.floor(score) + 1);
+  return first > scoreMax ? null : { negated: true, expression: phrase(pointText(first)) };
+}
+
+/** A plain word that is the id of something is that id. */
+async function isKnownId(
+  store: Store,
+  { table, hasId }: Searched,
+  { field, text }: Extract<Term, { kind: 'text' }>,
+): Promise<boolean> {
+  if (field !== null || !/^\S{5,}$/.test(text)) return false;
+  const { sql, params } = conditionOf(false, hasId, text);
+  const [found] = await store.all(`SELECT 1 FROM ${table} WHERE ${sql} LIMIT 1`, params);
+  return found !== undefined;
+}
+
+/** What MATCH must be asked for a text, or null where that would be slower than looking. */
+async function textExpression(
+  store: Store,
+  searched: Searched,
+  { field, text }: Extract<Term, { kind: 'text' }>,
+): Promise<string | null> {
+  const fields = field === null ? (Object.keys(offsets) as TextField[]) : [field];
+  const found: string[] = [];
+  for (const needle of fields.map((one) => written(one, text))) {
+    const begun = [...needle].length >= 3 ? [needle] : await trigramsFrom(store, searched, needle);
+    found.push(...begun);
+    if (found.length > trigramsMax) return null;
+  }
+  return found.length === 0 ? phrase(never) : `(${found.map(phrase).join(' OR ')})`;
+}
+
+async function trigramsFrom(store: Store, { trigrams }: Searched, needle: string): Promise<string[]> {
+  const rows = await store.all<{ term: string }>(
+    `SELECT term FROM ${trigrams} WHERE term >= ? AND term < ? LIMIT ?`,
+    [needle, `${needle}\u{10ffff}`, trigramsMax + 1],
+  );
+  return rows.map(({ term }) => term);
+}
+
+/** SQLite folds ASCII only: every spelling in upper and lower case is looked for. */
+function shortCondition(expressions: readonly string[], needle: string): Condition {
+  let spellings = [''];
+  for (const character of needle) {
+    const both = [...new Set([character, character.toUpperCase()])];
+    spellings = spellings.flatMap((begun) => both.map((one) => begun + one));
+  }
+  const found = expressions.flatMap((expression) => spellings.map(() => `instr(${expression}, ?)`));
+  return { sql: `(${found.join(' OR ')})`, params: expressions.flatMap(() => spellings) };
+}
+
+/** A string of FTS5's query language (sqlite.org/fts5.html#fts5_strings). */
+function phrase(text: string): string {
+  return `"${text.replaceAll('"', '""')}"`;
+}
+
+/** Text in the letters of its field. */
+function written(field: TextField, text: string): string {
+  return moved(folded(text), offsets[field]);
+}
+
+/** Each code unit as a letter of another alphabet. Only names of viruses and marks, which are ASCII, have a small one. */
+function moved(text: string, offset: number): string {
+  if (offset === 0) return text;
+  const codeMax = offset < 0xf0000 ? 0x7ff : 0xfffd;
+  let letters = '';
+  for (let at = 0; at < text.length; at++) {
+    const code = text.charCodeAt(at);
+    letters += String.fromCodePoint(offset + (code > codeMax ? 0x3f : code));
+  }
+  return letters;
+}
+
+/**
+ * Upper case like lower, blanks and control characters like one blank. Private characters, which are ours here, become
+ * unknown ones; a Greek sigma is the same wherever in its word it stands.
+ */
+function folded(text: string): string {
+  const known = text
+    .toWellFormed()
+    .normalize('NFC')
+    .replaceAll(/\p{Co}/gu, '\ufffd')
+    .replaceAll(/[\p{Cc}\s]+/gu, ' ');
+  return known.toLowerCase().replaceAll('ς', 'σ');
+}
+
+/** A run of letters, one for each whole point and two more: three of them from n on stand for "n points or more". */
+function scoreText(score: number | null): string {
+  if (score === null || score < 0) return '';
+  return String.fromCharCode(
+    ...Array.from({ length: Math.min(Math.floor(score), scoreMax) + 3 }, (_, point) => scoreBase + point),
+  );
+}
+
+function pointText(points: number): string {
+  const from = scoreBase + Math.min(points, scoreMax);
+  return String.fromCharCode(from, from + 1, from + 2);
+}
