@@ -1,12 +1,16 @@
 /**
  * history — what became of every message: one scan row each, one outcome row per recipient, clean mail too.
  *
- * Hides history.db (NORMAL). Nobody's mail waits for statistics: a row that can't be written is dropped and counted.
- * The exception is a discard, where the row is all that is left: it is synced to disk, or TempFail makes it a 451.
+ * Hides history.db (NORMAL). Nobody's mail waits for statistics: rows are written some at a time, several messages in one
+ * commit, and what can't be written is dropped and counted. The exception is a discard, where the row is all that is
+ * left: it is synced to disk, or TempFail makes it a 451.
  */
 import type { DispositionKind, ScanReport, Verdict } from '../rules/mail.ts';
 import type { Reply } from '../rules/replies.ts';
 import type { Log } from '../workers/log.ts';
+import { fillSearch, searchedScans, searchMigration, textStep } from './history-search.ts';
+import type { Query } from './query.ts';
+import { findKeys } from './search.ts';
 import { insertStep, openStore, type Step, type Store } from './store.ts';
 
 /** One message as it passed; `report` is null where none was made (a repeated outcome). Times are epoch milliseconds. */
@@ -60,6 +64,8 @@ export interface History {
   record(scan: ScanRow, outcomes: readonly OutcomeRow[], options: { durable: boolean }): Promise<boolean>;
   /** Messages, newest first; `before` is the last scanId seen. */
   list(options: { limit: number; before?: number; queueId?: string }): Promise<HistoryRow[]>;
+  /** Messages for which every term of the query holds, newest first; `before` is the last scanId seen. */
+  search(query: Query, options: { limit: number; before?: number | undefined }): Promise<HistoryRow[]>;
   /** Forgets messages from before this time. */
   sweep(before: number): Promise<void>;
   /** Messages that have no row because the database was down. */
@@ -87,53 +93,126 @@ const migrations = [
    CREATE INDEX outcome_recipient ON outcome (recipient);
    CREATE INDEX outcome_quarantine_id ON outcome (quarantine_id);
    CREATE INDEX outcome_queue_id_out ON outcome (queue_id_out);`,
+  searchMigration,
 ];
 
 const pendingMax = 1000;
 const textCharactersMax = 2000;
-const sweptAtOnce = 2000;
+const sweptAtOnce = 500;
 
-/** The history in `file`; it resolves even where that can't be opened now. */
+/**
+ * The history in `file`; it resolves even where that can't be opened now. `asItStands`: only to look, changing nothing of
+ * a file that another process owns. Rows are written at most every `groupMs`.
+ */
 export async function openHistory(options: {
   file: string;
   log: Log;
   busyTimeoutMs?: number;
+  asItStands?: boolean;
+  groupMs?: number;
 }): Promise<History> {
-  const store = await openStore({ ...options, migrations, synchronous: 'NORMAL' });
-  let dropped = 0;
-  let pending = 0;
+  const { asItStands = false, groupMs = 100, log } = options;
+  const store = await openStore({
+    ...options,
+    migrations: asItStands ? null : migrations,
+    synchronous: 'NORMAL',
+  });
+  const groups = new Groups(store, groupMs, log);
+  return {
+    async record(scan, outcomes, { durable }) {
+      const steps = [scanStep(scan), ...outcomes.map(outcomeStep), textStep(scan, outcomes)];
+      if (!durable) return groups.add(steps);
+      await store.transaction(steps, { durable });
+      return true;
+    },
+    list: (wanted) => list(store, wanted),
+    search: (query, wanted) => search(store, query, wanted),
+    sweep: (before) => sweep(store, before),
+    get dropped() {
+      return groups.dropped;
+    },
+    check: () => store.check(),
+    close: async () => {
+      await groups.close();
+      await store.close();
+    },
+  };
+}
 
-  async function record(scan: ScanRow, outcomes: readonly OutcomeRow[], { durable }: { durable: boolean }) {
+type Waiting = { readonly steps: readonly Step[]; readonly resolve: (written: boolean) => void };
+
+/** Rows on their way: a commit of one takes ten times its share of a commit of fifty (docs/decisions.md). */
+class Groups {
+  readonly #store: Store;
+  readonly #groupMs: number;
+  readonly #log: Log;
+  #waiting: Waiting[] = [];
+  #pending = 0;
+  #writing: Promise<void> | null = null;
+  #closed = false;
+  #wake: (() => void) | null = null;
+  dropped = 0;
+
+  constructor(store: Store, groupMs: number, log: Log) {
+    this.#store = store;
+    this.#groupMs = groupMs;
+    this.#log = log;
+  }
+
+  /** True when written, with whatever else waits; false: dropped and counted. */
+  add(steps: readonly Step[]): Promise<boolean> {
     // Memory stays bounded where the database is slower than the mail.
-    if (!durable && pending >= pendingMax) return drop(null);
-    pending++;
+    if (this.#pending >= pendingMax) return Promise.resolve(this.#drop(1, null));
+    this.#pending++;
+    return new Promise((resolve) => {
+      this.#waiting.push({ steps, resolve });
+      this.#writing ??= this.#writeAll();
+    });
+  }
+
+  /** Writes what waits, without waiting for more. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#wake?.();
+    await this.#writing;
+  }
+
+  async #writeAll(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      const group = this.#waiting;
+      this.#waiting = [];
+      const written = await this.#write(group);
+      this.#pending -= group.length;
+      for (const { resolve } of group) resolve(written);
+      if (!this.#closed) await this.#rest();
+    }
+    this.#writing = null;
+  }
+
+  async #write(group: readonly Waiting[]): Promise<boolean> {
     try {
-      await store.transaction([scanStep(scan), ...outcomes.map(outcomeStep)], { durable });
+      await this.#store.transaction(group.flatMap(({ steps }) => steps));
       return true;
     } catch (error) {
-      if (durable) throw error;
-      return drop(error);
-    } finally {
-      pending--;
+      return this.#drop(group.length, error);
     }
   }
 
-  function drop(error: unknown): false {
-    dropped++;
-    options.log.debug({ err: error, dropped }, 'history row dropped');
+  #drop(count: number, error: unknown): false {
+    this.dropped += count;
+    this.#log.debug({ err: error, dropped: this.dropped }, 'history row dropped');
     return false;
   }
 
-  return {
-    record,
-    list: (wanted) => list(store, wanted),
-    sweep: (before) => sweep(store, before),
-    get dropped() {
-      return dropped;
-    },
-    check: () => store.check(),
-    close: () => store.close(),
-  };
+  #rest(): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, this.#groupMs);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
 }
 
 function scanStep(scan: ScanRow): Step {
@@ -185,13 +264,35 @@ async function list(
   store: Store,
   { limit, before, queueId }: { limit: number; before?: number; queueId?: string },
 ): Promise<HistoryRow[]> {
+  return rowsOf(
+    store,
+    `WHERE scan_id < ? ${queueId === undefined ? '' : 'AND queue_id = ?'} ORDER BY scan_id DESC LIMIT ?`,
+    [before ?? Number.MAX_SAFE_INTEGER, ...(queueId === undefined ? [] : [queueId]), limit],
+  );
+}
+
+async function search(
+  store: Store,
+  query: Query,
+  options: { limit: number; before?: number | undefined },
+): Promise<HistoryRow[]> {
+  const scanIds = await findKeys<number>(store, searchedScans, query, options);
+  const which = 'WHERE scan_id IN (SELECT value FROM json_each(?)) ORDER BY scan_id DESC';
+  return rowsOf(store, which, [JSON.stringify(scanIds)]);
+}
+
+async function rowsOf(
+  store: Store,
+  which: string,
+  params: readonly (string | number)[],
+): Promise<HistoryRow[]> {
   const scans = await store.all<Omit<HistoryRow, 'outcomes'>>(
     `SELECT scan_id AS scanId, at, queue_id AS queueId, direction, client, sender, header_from AS "from", subject,
             message_id AS messageId, size_bytes AS sizeBytes, virus, virus_name AS virusName,
             virus_reason AS virusReason, virus_ms AS virusMs, spam, score, spam_reason AS spamReason,
             spam_ms AS spamMs, total_ms AS totalMs
-       FROM scan WHERE scan_id < ? ${queueId === undefined ? '' : 'AND queue_id = ?'} ORDER BY scan_id DESC LIMIT ?`,
-    [before ?? Number.MAX_SAFE_INTEGER, ...(queueId === undefined ? [] : [queueId]), limit],
+       FROM scan ${which}`,
+    params,
   );
   const outcomes = await outcomesOf(
     store,
@@ -219,6 +320,7 @@ async function outcomesOf(store: Store, scanIds: readonly number[]): Promise<Map
 async function sweep(store: Store, before: number): Promise<void> {
   const sql = `DELETE FROM scan WHERE scan_id IN (SELECT scan_id FROM scan WHERE at < ? LIMIT ${sweptAtOnce})`;
   while ((await store.run(sql, [before])).changes === sweptAtOnce);
+  while ((await fillSearch(store)) > 0);
 }
 
 function clip<Text extends string | null>(text: Text): string | Text {

@@ -93,7 +93,7 @@ export async function findKeys<Key extends string | number>(
   const match = matchOf(plan);
   // The index leads, but for an id: there are few messages with one, and the index is slow in looking up single rows.
   const lead = match === null || plan.narrow ? row : 'hit.rowid';
-  const conditions = [...plan.conditions.map((condition) => condition(lead))];
+  const conditions = plan.conditions.map((condition) => condition(lead));
   if (match !== null) conditions.unshift({ sql: `${index} MATCH ?`, params: [match] });
   if (before !== undefined) conditions.push({ sql: searched.below(lead), params: [before] });
   const join = match === null ? table : joined(plan.narrow, searched);
@@ -194,7 +194,7 @@ async function textExpression(
   const fields = field === null ? (Object.keys(offsets) as TextField[]) : [field];
   const found: string[] = [];
   for (const needle of fields.map((one) => written(one, text))) {
-    const begun = [...needle].length >= 3 ? [needle] : await trigramsFrom(store, searched, needle);
+    const begun = Array.from(needle).length >= 3 ? [needle] : await trigramsFrom(store, searched, needle);
     found.push(...begun);
     if (found.length > trigramsMax) return null;
   }
