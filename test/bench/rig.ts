@@ -1,0 +1,92 @@
+/**
+ * rig — what all contestants of the bench share: one clamd, one spamd, and sinks that swallow what they hand on.
+ *
+ * Hides folders and ports. The scanners are private ones, so that nothing else asks them: clamd with one signature,
+ * spamd with two children and local tests only. Needs root: smtp-sink and the scanners give their rights away.
+ */
+import { execFile } from 'node:child_process';
+import { chmod, cp, mkdir, rm, symlink } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { type Clamd, startClamd } from '../../demo/clamd.ts';
+import { type Daemon, freePort, startDaemon } from '../../demo/daemon.ts';
+import { createReachableFolder } from '../../demo/postfix-folders.ts';
+import { type SpamDaemon, startSpamd } from '../../demo/spamd.ts';
+
+/** Everything that outlives a single contestant. `folder` is reachable for every user. */
+export type Rig = {
+  readonly folder: string;
+  readonly clamd: Clamd;
+  readonly spamd: SpamDaemon;
+  readonly sinkPort: number;
+  /** Sluice as it ships: JavaScript made of these sources, bin/sluice.js above it. */
+  readonly packageFolder: string;
+  stop(): Promise<void>;
+};
+
+const top = join(import.meta.dirname, '..', '..');
+
+/** Children of spamd, and of amavisd-new. */
+export const spamChildren = 2;
+
+/** clamsmtpd keeps a thread of clamd for each of its connections. */
+const clamdThreads = 64;
+
+/** Starts scanners and sink. */
+export async function startRig(): Promise<Rig> {
+  await using started = new AsyncDisposableStack();
+  const folder = await createReachableFolder('sluice-bench');
+  started.defer(() => rm(folder, { recursive: true, force: true }));
+  const clamd = await startClamd({
+    folder: join(folder, 'clamd'),
+    signatures: 'test',
+    extraConfig: [`MaxThreads ${clamdThreads}`],
+  });
+  started.defer(() => clamd.stop());
+  // The peers run as nobody and must reach the socket.
+  await chmod(join(folder, 'clamd'), 0o755);
+  await mkdir(join(folder, 'spamd'));
+  const spamd = await startSpamd({ folder: join(folder, 'spamd'), children: spamChildren });
+  started.defer(() => spamd.stop());
+  const sinkPort = await freePort();
+  const sink = await startSink(folder, sinkPort);
+  started.defer(() => sink.stop());
+  const packageFolder = await build(folder);
+  const owned = started.move();
+  return { folder, clamd, spamd, sinkPort, packageFolder, stop: () => owned.disposeAsync() };
+}
+
+/** What `npm pack` would ship (prepack in package.json), without writing dist/ into the checkout. */
+async function build(folder: string): Promise<string> {
+  const home = join(folder, 'package');
+  const project = join(top, 'tsconfig.build.json');
+  const compiler = join(top, 'node_modules', '.bin', 'tsc');
+  await promisify(execFile)(compiler, ['-p', project, '--outDir', join(home, 'dist')]);
+  for (const name of ['policies.yaml', 'sluice.cf'])
+    await cp(join(top, 'rules', name), join(home, 'dist', 'rules', name));
+  for (const name of ['bin', 'package.json'])
+    await cp(join(top, name), join(home, name), { recursive: true });
+  await symlink(join(top, 'node_modules'), join(home, 'node_modules'));
+  return home;
+}
+
+/** Postfix's own sink: takes everything, keeps nothing. */
+function startSink(folder: string, port: number): Promise<Daemon> {
+  return startDaemon({
+    command: '/usr/sbin/smtp-sink',
+    args: ['-u', 'nobody', `127.0.0.1:${port}`, '1000'],
+    logFile: join(folder, 'sink.log'),
+    isUp: () => accepts(port),
+  });
+}
+
+/** True when somebody listens on this port of loopback. */
+export function accepts(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: '127.0.0.1', port });
+    socket.once('connect', () => resolve(true));
+    socket.once('error', () => resolve(false));
+    socket.once('connect', () => socket.destroy());
+  });
+}
