@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -25,7 +25,10 @@ test('npm pack: the packed command runs from dist/ with its policies and its dat
   const home = join(folder, 'node_modules', 'sluice');
   execFileSync('mkdir', ['-p', home, join(folder, 'state')]);
   execFileSync('tar', ['xzf', join(folder, archive), '-C', home, '--strip-components=1']);
-  for (const name of ['pino', 'yaml', 'zod'])
+  const { dependencies } = JSON.parse(readFileSync(join(home, 'package.json'), 'utf8')) as {
+    dependencies: Record<string, string>;
+  };
+  for (const name of Object.keys(dependencies))
     symlinkSync(join(top, 'node_modules', name), join(folder, 'node_modules', name));
 
   const run = (...words: string[]) =>
