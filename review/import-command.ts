@@ -58,7 +58,12 @@ export async function importPolicies({ words, options, print, printJson }: Invoc
       print(`${printable(options.write ?? '')}: written (${recipients} recipients and domains)`);
   }
   if (text === null) throw new PermFail('Cannot import: more than a policies.yaml can hold; see the report');
-  return notes.some(({ kind }) => kind === 'lost' || kind === 'changed' || kind === 'never') ? 1 : 0;
+  return notes.some(isLoss) ? 1 : 0;
+}
+
+/** Whether something is not as it was with amavisd-new. */
+function isLoss({ kind }: ImportNote): boolean {
+  return kind === 'lost' || kind === 'changed' || kind === 'never';
 }
 
 /** A folder like /etc/amavis/conf.d stands for its files, in the order and with the names that amavisd-new takes. */
@@ -141,7 +146,7 @@ function report(notes: readonly ImportNote[]): string {
     const found = notes.filter((note) => note.kind === kind);
     return found.length === 0 ? [] : [`${headings[kind]}:`, ...found.map(noteText), ''];
   });
-  return lines.length === 0 ? 'Everything was carried over.\n' : `${lines.join('\n')}\n`;
+  return `${[...(notes.some(isLoss) ? [] : ['Everything was carried over.']), ...lines].join('\n').trimEnd()}\n`;
 }
 
 function noteText({ kind, file, line, what, remedy }: ImportNote): string {

@@ -40,6 +40,11 @@ export function catalogue(
   noteSources(config, sql, notes);
   noteStatements(config, used, notes);
   noteElsewhere(config, settings, notes);
+  if (config.variables.size > 0 && !config.variables.has('@virus_name_to_spam_score_maps')) {
+    const what =
+      "amavisd-new's built-in list of virus names that are rather spam (phishing, Sanesecurity) is not in its files";
+    notes.add('told', null, what, 'to keep the commonest: virusAsSpam: { "Heuristics.Phishing.*": 0.1 }');
+  }
   if (without.length === 0) return;
   const what = `${without.length} settings have no counterpart (paths, logging, unpackers, …)`;
   notes.add('told', null, `${what}: ${listed(without, 60, ' ')}`, 'nothing');
@@ -109,7 +114,8 @@ function noteBounces(config: PerlConfig, notes: Notes): void {
 }
 
 /** Names in a policy bank that change what happens to mail. */
-const bankNames = /destiny|_maps$|level|lovers|bypass|quarantine|subject|originating|forward_method/;
+const bankNames =
+  /destiny|_maps$|(?:tag\d?|kill|cutoff)_level|lovers|bypass|quarantine|subject|originating|forward_method/;
 
 function noteBanks(config: PerlConfig, notes: Notes): void {
   const banks = config.variables.get('%policy_bank');

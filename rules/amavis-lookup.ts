@@ -21,7 +21,7 @@ export type Table = {
   find(chain: readonly Scope[]): Entry | undefined;
   /** Every entry that speaks of the scope: score_sender_maps adds them up. */
   findAll(chain: readonly Scope[]): readonly Entry[];
-  readonly scopes: Iterable<Scope>;
+  readonly scopes: readonly Scope[];
 };
 
 /** Everything that covers a scope, itself first: `u@d.example` → `u@d.example`, `d.example`, `.example`, ''. */
@@ -42,9 +42,9 @@ export function lookUp(tables: readonly Table[], scope: Scope): Entry | undefine
 }
 
 /** A table in which the nearest key counts: a hash. */
-export function nearestTable(entries: ReadonlyMap<Scope, Entry>): Table {
+export function nearestTable(entries: ReadonlyMap<Scope, readonly Entry[]>): Table {
   const findAll = (chain: readonly Scope[]) => chain.flatMap((scope) => entries.get(scope) ?? []);
-  return { find: (chain) => findAll(chain)[0], findAll, scopes: entries.keys() };
+  return { find: (chain) => findAll(chain)[0], findAll, scopes: [...entries.keys()] };
 }
 
 /** A table in which the first entry that fits counts: an access list, regular expressions. */
@@ -58,7 +58,7 @@ export function firstTable(entries: readonly Entry[]): Table {
   return {
     find,
     findAll: (chain) => [find(chain)].filter((entry) => entry !== undefined),
-    scopes: first.keys(),
+    scopes: [...first.keys()],
   };
 }
 
@@ -132,7 +132,7 @@ export function createTables(config: PerlConfig, lists: ListFiles, notes: Notes)
     switch (value.kind) {
       case 'text': {
         const entry = { value, source: { file: value.file, line: value.line, name }, scope: '' };
-        return nearestTable(new Map([['', entry]]));
+        return nearestTable(new Map([['', [entry]]]));
       }
       case 'hash':
         return hashTable(value, name);
@@ -156,7 +156,7 @@ export function createTables(config: PerlConfig, lists: ListFiles, notes: Notes)
 
   function undefTable(value: PerlValue, name: string): Table {
     const { file, line } = config.variables.get(name) ?? value;
-    return nearestTable(new Map([['', { value, source: { file, line, name }, scope: '' }]]));
+    return nearestTable(new Map([['', [{ value, source: { file, line, name }, scope: '' }]]]));
   }
 
   function hashTable(value: PerlValue & { kind: 'hash' }, name: string): Table {
@@ -176,8 +176,11 @@ export function createTables(config: PerlConfig, lists: ListFiles, notes: Notes)
             scope,
           });
     }
-    // `.example.com` speaks of example.com only where example.com itself does not stand there.
-    return nearestTable(new Map([...wide, ...near]));
+    // Of example.com speak both example.com, which is nearer, and `.example.com`.
+    const scopes = new Set([...near.keys(), ...wide.keys()]);
+    const entriesFor = (scope: Scope) =>
+      [near.get(scope), wide.get(scope)].filter((entry) => entry !== undefined);
+    return nearestTable(new Map(Array.from(scopes, (scope) => [scope, entriesFor(scope)])));
   }
 
   /** An access list: keys, `!` before those that are meant not to match. */

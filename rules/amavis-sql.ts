@@ -95,7 +95,7 @@ export function readSqlPolicies(dumps: readonly SourceText[], notes: Notes): Sql
     return {
       find,
       findAll: (chain) => [find(chain)].filter((entry) => entry !== undefined),
-      scopes: byScope.keys(),
+      scopes: [...byScope.keys()],
     };
   }
 

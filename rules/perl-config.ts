@@ -130,8 +130,17 @@ function createReader(
     const from = cursor.at;
     const isBlock =
       text === 'map' && (isNext(cursor, '{', 1) || (isNext(cursor, '(', 1) && isNext(cursor, '{', 2)));
+    const target = peek(cursor, 1);
     if (text === 'push' || text === 'unshift') append(cursor);
-    else if (text === 'chomp' && isNext(cursor, '(', 1)) {
+    else if (text === 'undef' && target?.kind === 'variable' && cursor.at + 2 === cursor.end) {
+      const place = placeOf(target, context);
+      const isScalar = target.text.startsWith('$');
+      set(
+        target.text,
+        isScalar ? { ...place, kind: 'undef' } : { ...place, kind: 'list', items: [] },
+        target,
+      );
+    } else if (text === 'chomp' && isNext(cursor, '(', 1)) {
       cursor.at++;
       if (assign(inside(cursor)) === null) note({ ...cursor, at: from });
     } else if (isBlock) {

@@ -17,8 +17,8 @@ type Mode = 'within' | 'around';
 const alternativesMax = 200;
 const lengthMax = 2000;
 const depthMax = 20;
-/** What stands for the start and the end of the name while the pieces are put together. */
-const [start, end] = ['\uE000', '\uE001'];
+/** What stands for the start, the end and the edge of a word while the pieces are put together. */
+const [start, end, edge] = ['\uE000', '\uE001', '\uE002'];
 
 /** The expression in patterns; none where nothing of it can be said (within). */
 export function wildcardsOf(pattern: string, flags: string, mode: Mode): Wildcards {
@@ -58,10 +58,23 @@ export function wildcardsOverlap(a: string, b: string): boolean {
 
 /** Anchors taken off the ends; where there is none, any run of characters. */
 function completed(piece: string, mode: Mode): string[] {
-  const body = piece.replace(/^\uE000+/, '').replace(/\uE001+$/, '');
-  if (/[\uE000\uE001]/.test(body)) return mode === 'within' ? [] : ['*'];
-  const pattern = `${piece.startsWith(start) ? '' : '*'}${body}${piece.endsWith(end) ? '' : '*'}`;
-  return [pattern.replaceAll(/\*{2,}/g, '*')];
+  return withEdges(piece).flatMap((whole) => {
+    const body = whole.replace(/^\uE000+/, '').replace(/\uE001+$/, '');
+    if (/[\uE000-\uE002]/.test(body)) return mode === 'within' ? [] : ['*'];
+    const pattern = `${whole.startsWith(start) ? '' : '*'}${body}${whole.endsWith(end) ? '' : '*'}`;
+    return [pattern.replaceAll(/\*{2,}/g, '*')];
+  });
+}
+
+/** The edge of a word at either end: the name's own end, or one of the usual separators before or behind the word. */
+function withEdges(piece: string): string[] {
+  const separators = ['.', '-', '/', ':'];
+  const fronts = /^\uE002\w/.test(piece)
+    ? [start, ...separators].map((one) => one + piece.slice(1))
+    : [piece];
+  return fronts.flatMap((front) =>
+    /\w\uE002$/.test(front) ? [end, ...separators].map((one) => front.slice(0, -1) + one) : [front],
+  );
 }
 
 function createReader(text: string, mode: Mode) {
@@ -107,7 +120,10 @@ function createReader(text: string, mode: Mode) {
     if (found.startsWith('?')) return [...atom, ''];
     if (isAny && found.startsWith('*')) return ['*'];
     if (isAny && found.startsWith('+')) return ['?*'];
-    if (exactly !== undefined && atom.length === 1) return [(atom[0] ?? '').repeat(Number(exactly))];
+    const [only = ''] = atom;
+    // Repeated again and again, a text would outgrow the memory.
+    const isShort = exactly !== undefined && only.length * Number(exactly) <= lengthMax;
+    if (isShort && atom.length === 1) return [only.repeat(Number(exactly))];
     isExact = false;
     if (mode === 'around') return ['*'];
     // Fewer repetitions than the expression takes, and never one that it does not take.
@@ -135,6 +151,7 @@ function createReader(text: string, mode: Mode) {
       case '{':
       case start:
       case end:
+      case edge:
         return unclear('*');
       default:
         return [character];
@@ -170,17 +187,13 @@ function createReader(text: string, mode: Mode) {
     const character = text.charAt(at++);
     if (character === 'A') return [start];
     if (character === 'z' || character === 'Z') return [end];
-    if (character === 'b' && at === 2) return mode === 'within' ? boundary(start) : unclear('');
-    if (character === 'b' && at === text.length) return mode === 'within' ? boundary(end) : unclear('');
+    if (character === 'b' && mode === 'within') {
+      isExact = false;
+      return [edge];
+    }
     if (/[bBG]/.test(character)) return unclear('');
     if (/\w/.test(character) || character === '') return unclear(/\d/.test(character) ? '*' : '?');
     return character === '*' || character === '?' ? unclear('?') : [character];
-  }
-
-  /** The edge of a word at the edge of the expression: the name's own edge, or one of the usual separators. */
-  function boundary(edge: string): string[] {
-    isExact = false;
-    return [edge, '.', '-', '/', ':'];
   }
 
   return { alternatives, done: () => at >= text.length, exact: () => isExact };

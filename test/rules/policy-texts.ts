@@ -3,6 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { explain, policyFor } from '../../rules/decide.ts';
 import { formatProblem, type Problem } from '../../rules/document.ts';
 import type { MailFacts, Recipient, RuleHit, ScanReport, SpamResult, VirusResult } from '../../rules/mail.ts';
 import { parsePolicies, type Policies } from '../../rules/policy.ts';
@@ -25,6 +26,14 @@ export function problemsOf(text: string, role: Policies['role'] = 'primary'): st
   const { policies, problems } = parsePolicies(shipped, { file: 'policies.yaml', text }, role);
   assert.equal(policies === null, problems.length > 0);
   return problems.map((problem: Problem) => formatProblem(problem));
+}
+
+/** The fields of one recipient that differ from the shipped policies; `thresholds.` is left out. */
+export function differingFields(text: string, recipient: string): Record<string, unknown> {
+  const defaults = explain(policyFor('x@nowhere.invalid', policiesOf('')));
+  const rows = explain(policyFor(recipient, policiesOf(text)));
+  const found = rows.filter(({ value }, at) => JSON.stringify(value) !== JSON.stringify(defaults[at]?.value));
+  return Object.fromEntries(found.map(({ field, value }) => [field.replace('thresholds.', ''), value]));
 }
 
 export function recipientOf(address: string): Recipient {
