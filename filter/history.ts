@@ -66,8 +66,8 @@ export interface History {
   list(options: { limit: number; before?: number; queueId?: string }): Promise<HistoryRow[]>;
   /** Messages for which every term of the query holds, newest first; `before` is the last scanId seen. */
   search(query: Query, options: { limit: number; before?: number | undefined }): Promise<HistoryRow[]>;
-  /** Forgets messages from before this time. */
-  sweep(before: number): Promise<void>;
+  /** Forgets messages from before this time; stops with the signal. */
+  sweep(before: number, signal?: AbortSignal): Promise<void>;
   /** Messages that have no row because the database was down. */
   readonly dropped: number;
   /** Resolves where the history can be written now. */
@@ -127,7 +127,7 @@ export async function openHistory(options: {
     },
     list: (wanted) => list(store, wanted),
     search: (query, wanted) => search(store, query, wanted),
-    sweep: (before) => sweep(store, before),
+    sweep: (before, signal) => sweep(store, before, signal),
     get dropped() {
       return groups.dropped;
     },
@@ -317,10 +317,10 @@ async function outcomesOf(store: Store, scanIds: readonly number[]): Promise<Map
 }
 
 /** In small steps, so that a discard's row never waits long behind it. */
-async function sweep(store: Store, before: number): Promise<void> {
+async function sweep(store: Store, before: number, signal?: AbortSignal): Promise<void> {
   const sql = `DELETE FROM scan WHERE scan_id IN (SELECT scan_id FROM scan WHERE at < ? LIMIT ${sweptAtOnce})`;
-  while ((await store.run(sql, [before])).changes === sweptAtOnce);
-  while ((await fillSearch(store)) > 0);
+  while (signal?.aborted !== true && (await store.run(sql, [before])).changes === sweptAtOnce);
+  while (signal?.aborted !== true && (await fillSearch(store)) > 0);
 }
 
 function clip<Text extends string | null>(text: Text): string | Text {

@@ -1,8 +1,8 @@
 /**
  * memory — everything that the filter remembers, opened and closed together: quarantine, ledger, history.
  *
- * Each opens even where its disk or database is down, and says so to whoever needs it. Once a day what is too old is
- * forgotten; a failing sweep is logged and tried again the next day.
+ * Each opens even where its disk or database is down, and says so to whoever needs it. At start and every hour what is
+ * too old expires or is forgotten; a failing sweep is logged and tried again the next hour.
  */
 import { join } from 'node:path';
 import type { Config } from '../rules/config.ts';
@@ -19,29 +19,38 @@ export type Memory = {
   readonly close: () => Promise<void>;
 };
 
-const dayMs = 86_400_000;
+const hourMs = 3_600_000;
+const dayMs = 24 * hourMs;
 
-/** Opens the stores under `config.state` and makes quarantine index and folders agree (R7), in the background. */
+/** Opens the stores under `config.state`; makes quarantine index and folders agree (R7) and sweeps, in the background. */
 export async function openMemory(config: Config, log: Log): Promise<Memory> {
   const quarantine = await openStateQuarantine(config.state, log);
   const ledger = await openLedger({ file: join(config.state, 'ledger.db'), log });
   const history = await openHistory({ file: join(config.state, 'history.db'), log });
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  const attempt = async (what: string, act: () => Promise<unknown>): Promise<void> => {
+    if (signal.aborted) return;
+    await act().catch((cause: unknown) =>
+      log.warn({ err: cause }, `Cannot sweep ${what}: tried again in an hour`),
+    );
+  };
   const sweep = async (): Promise<void> => {
-    const now = Date.now();
-    try {
-      await ledger.sweep(now);
-      await history.sweep(now - config.history.retentionDays * dayMs);
-    } catch (cause) {
-      log.warn({ err: cause }, 'Cannot sweep ledger and history: tried again tomorrow');
-    }
+    await attempt('ledger', () => ledger.sweep(Date.now()));
+    await attempt('history', () => history.sweep(Date.now() - config.history.retentionDays * dayMs, signal));
+    await attempt('quarantine', () => quarantine.expire(signal));
   };
   quarantine
     .reconcile()
     .catch((cause: unknown) => log.error({ err: cause, alarm: true }, 'Cannot reconcile quarantine'));
-  const timer = setInterval(() => void sweep(), dayMs);
-  void sweep();
+  let swept = sweep();
+  const timer = setInterval(() => {
+    swept = swept.then(sweep);
+  }, hourMs);
   const close = async (): Promise<void> => {
     clearInterval(timer);
+    stopping.abort();
+    await swept;
     await Promise.all([quarantine.close(), ledger.close(), history.close()]);
   };
   return { quarantine, ledger, history, close };

@@ -89,6 +89,14 @@ export type ListOptions = {
 /** How much to find; `before` is the quarantineId of the last row seen. */
 export type SearchOptions = { readonly limit: number; readonly before?: string | undefined };
 
+/** A copy past its time that still waits for a decision. */
+export type DueCopy = {
+  readonly quarantineId: string;
+  readonly slot: number;
+  readonly state: 'held' | 'unconfirmed';
+  readonly expiresAt: number;
+};
+
 export type QuarantineIndex = ReturnType<typeof indexOn>;
 
 /** The index in `file`; like every store it opens by itself as soon as it can, and fails with TempFail until then. */
@@ -120,6 +128,11 @@ function indexOn(store: Store) {
     releasing: () => releasing(store),
     gone: (quarantineId?: string) => gone(store, quarantineId),
     noteBytesRemoved: (quarantineId: string) => noteBytesRemoved(store, quarantineId),
+    due: (now: number, last: DueCopy | null, limit: number) => due(store, now, last, limit),
+    spent: (now: number, after: string, limit: number) => spent(store, now, after, limit),
+    forgettable: (now: number, keepMs: number, after: string, limit: number) =>
+      forgettable(store, now, keepMs, after, limit),
+    remove: (quarantineId: string) => remove(store, quarantineId),
   };
 }
 
@@ -340,6 +353,64 @@ async function gone(store: Store, quarantineId?: string): Promise<string[]> {
 
 async function noteBytesRemoved(store: Store, quarantineId: string): Promise<void> {
   await store.run('UPDATE item SET bytes = 0 WHERE quarantine_id = ?', [quarantineId]);
+}
+
+/** Copies past their time, earliest first, behind the last one seen; one that is being released is left alone. */
+async function due(store: Store, now: number, last: DueCopy | null, limit: number): Promise<DueCopy[]> {
+  const { expiresAt, quarantineId, slot } = last ?? { expiresAt: 0, quarantineId: '', slot: 0 };
+  return store.all<DueCopy>(
+    `SELECT quarantine_id AS quarantineId, slot, state, expires_at AS expiresAt FROM item_recipient
+      WHERE state IN ('held', 'unconfirmed') AND expires_at <= ? AND expires_at >= ?
+        AND (expires_at, quarantine_id, slot) > (?, ?, ?)
+        AND quarantine_id IN (SELECT quarantine_id FROM item WHERE flag IS NULL)
+      ORDER BY expires_at, quarantine_id, slot LIMIT ?`,
+    [now, expiresAt, expiresAt, quarantineId, slot, limit],
+  );
+}
+
+const isOpen = `r.state IN ('held', 'releasing', 'unconfirmed')`;
+
+/** Items with octets that nobody can want any more: every copy is settled, and the time of the released ones is over. */
+async function spent(store: Store, now: number, after: string, limit: number): Promise<string[]> {
+  return idsOf(
+    store,
+    `SELECT DISTINCT item.quarantine_id AS id FROM item_recipient JOIN item USING (quarantine_id)
+      WHERE item_recipient.state = 'released' AND item_recipient.expires_at <= ? AND item.bytes = 1
+        AND item.flag IS NULL AND item.quarantine_id > ?
+        AND NOT EXISTS (SELECT 1 FROM item_recipient AS r WHERE r.quarantine_id = item.quarantine_id
+                           AND (${isOpen} OR (r.state = 'released' AND r.expires_at > ?)))
+      ORDER BY id LIMIT ?`,
+    [now, after, now, limit],
+  );
+}
+
+/** Items without octets whose last change is so long ago that no retry asks for them; rows that lost their folder, too. */
+async function forgettable(
+  store: Store,
+  now: number,
+  keepMs: number,
+  after: string,
+  limit: number,
+): Promise<string[]> {
+  return idsOf(
+    store,
+    `SELECT quarantine_id AS id FROM item WHERE quarantine_id > ?1 AND
+       CASE WHEN bytes = 0 THEN NOT EXISTS (
+              SELECT 1 FROM item_recipient AS r WHERE r.quarantine_id = item.quarantine_id AND (${isOpen} OR r.at > ?2))
+            WHEN flag = 'missing' THEN NOT EXISTS (
+              SELECT 1 FROM item_recipient AS r WHERE r.quarantine_id = item.quarantine_id AND r.expires_at > ?2)
+       END ORDER BY id LIMIT ?3`,
+    [after, now - keepMs, limit],
+  );
+}
+
+async function idsOf(store: Store, sql: string, params: readonly (string | number)[]): Promise<string[]> {
+  return (await store.all<{ id: string }>(sql, params)).map(({ id }) => id);
+}
+
+/** Forgets an item, its copies and what the full-text index knows of it. */
+async function remove(store: Store, quarantineId: string): Promise<void> {
+  await store.run('DELETE FROM item WHERE quarantine_id = ?', [quarantineId]);
 }
 
 const textCharactersMax = 2000;

@@ -138,6 +138,17 @@ export async function removeMessage(folder: string, quarantineId: string): Promi
   await syncFolder(path);
 }
 
+/** Removes all that is known of an item; under a temporary name first, so that dying here leaves no half item. */
+export async function removeItem(folder: string, quarantineId: string): Promise<void> {
+  const path = itemFolder(folder, quarantineId);
+  const parent = dirname(path);
+  const temporary = join(parent, `tmp-${ownOwner()}-${quarantineId}`);
+  const gone = await rename(path, temporary).then(() => false, ignoreCode('ENOENT'));
+  if (gone === undefined) return;
+  await syncFolder(parent);
+  await rm(temporary, { recursive: true, force: true });
+}
+
 /** The first characters of ids: a listing is made in sixteen parts. */
 export const digits = '0123456789abcdef'.split('');
 

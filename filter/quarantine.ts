@@ -1,5 +1,5 @@
 /**
- * quarantine — held mail: put, find, list, get, read, claim, reconcile.
+ * quarantine — held mail: put, find, list, search, get, read, claim, expire, reconcile.
  *
  * The truth is one folder per item; quarantine.db is an index that can be rebuilt. Once `put` resolves the item is
  * durable (R1). A put that dies after its rename is found again by its ledger keys, so that the retry neither loses
@@ -27,6 +27,7 @@ import {
   readMessage,
   writeItem,
 } from './quarantine-item.ts';
+import { expire, type Expired } from './quarantine-expiry.ts';
 import { RecentKeys } from './quarantine-keys.ts';
 import { indexFolders, readItems, reconcile, type Reconciled } from './quarantine-reconcile.ts';
 import { changeState, type Parts } from './quarantine-state.ts';
@@ -34,6 +35,7 @@ import type { ItemRecord, RecipientState } from './quarantine-record.ts';
 
 export type { ItemRow, ListOptions, SearchOptions, SlotRow } from './quarantine-index.ts';
 export type { Bytes, PutStep } from './quarantine-item.ts';
+export type { Expired } from './quarantine-expiry.ts';
 export type { Reconciled } from './quarantine-reconcile.ts';
 export { type ItemRecord, quarantineIdPattern, type RecipientState } from './quarantine-record.ts';
 
@@ -88,6 +90,8 @@ export interface Quarantine {
   ): Promise<boolean[]>;
   /** R7: makes the index agree with the folders. Done at start, and again after a failure, by whoever needs it first. */
   reconcile(): Promise<Reconciled>;
+  /** Expires copies whose retention is over and forgets items that nobody can ask for any more; stops with the signal. */
+  expire(signal: AbortSignal): Promise<Expired>;
   /** Items held for somebody now, and octets of all that are kept: held, or released and not yet expired. */
   size(): Promise<{ items: number; bytes: number }>;
   /** Resolves where a put would find folder and index in order. */
@@ -115,20 +119,22 @@ export async function openQuarantine(options: {
   // Our name is read from /proc once, here, where no mail is at stake.
   ownOwner();
   const index = await openIndex({ file, log, busyTimeoutMs });
-  return new FolderQuarantine({ folder, index, log, now }, new RecentKeys({ keepMs, now }), onStep);
+  return new FolderQuarantine({ folder, index, log, now }, keepMs, onStep);
 }
 
 class FolderQuarantine implements Quarantine {
   readonly #parts: Parts;
+  readonly #keepMs: number;
   readonly #recent: RecentKeys;
   readonly #onStep: (step: PutStep) => Promise<void> | void;
   /** Committed items that the index could not take. */
   readonly #unindexed = new Set<string>();
   #reconciled: Promise<Reconciled> | null = null;
 
-  constructor(parts: Parts, recent: RecentKeys, onStep: (step: PutStep) => Promise<void> | void) {
+  constructor(parts: Parts, keepMs: number, onStep: (step: PutStep) => Promise<void> | void) {
     this.#parts = parts;
-    this.#recent = recent;
+    this.#keepMs = keepMs;
+    this.#recent = new RecentKeys({ keepMs, now: parts.now });
     this.#onStep = onStep;
   }
 
@@ -205,6 +211,11 @@ class FolderQuarantine implements Quarantine {
       if (this.#reconciled === running) this.#reconciled = null;
     });
     return running;
+  }
+
+  async expire(signal: AbortSignal): Promise<Expired> {
+    await this.#once();
+    return expire(this.#parts, this.#keepMs, signal);
   }
 
   size(): Promise<{ items: number; bytes: number }> {
