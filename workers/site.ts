@@ -5,7 +5,7 @@
  * and that the shipped policies lie beside the code. All problems of a file are reported at once; a reload that
  * fails, or finds the file gone, keeps the policies that were in force.
  */
-import { existsSync, readFileSync, type Stats, unwatchFile, watchFile } from 'node:fs';
+import { existsSync, readFileSync, stat, type Stats, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { type Config, parseConfig } from '../rules/config.ts';
 import { formatProblem, type Problem } from '../rules/document.ts';
@@ -78,17 +78,24 @@ export function watchPolicies(
       log.error({ err: cause, file }, 'Cannot reload policies: the old ones stay in force');
     }
   };
-  // Polling sees a file that an editor replaced by rename; one stat a second costs nothing.
-  const onChange = (now: Stats, before: Stats): void => {
-    // The first look at a file that does not exist calls as well, with nothing changed.
-    if (now.ctimeMs !== before.ctimeMs || now.ino !== before.ino) reload();
+  // Polling sees a file that an editor replaced by rename; one look a second costs nothing. Not watchFile(): what changes
+  // before its own first look goes unnoticed.
+  let seen = file === null ? '' : printOf(statSync(file, { throwIfNoEntry: false }));
+  const look = (path: string): void => {
+    stat(path, (error, found) => {
+      const print = printOf(error === null ? found : undefined);
+      if (print === seen) return;
+      seen = print;
+      reload();
+    });
   };
-  if (file !== null) watchFile(file, { interval: intervalMs, persistent: false }, onChange);
-  return {
-    current: () => current,
-    reload,
-    close: () => (file === null ? undefined : unwatchFile(file, onChange)),
-  };
+  const timer = file === null ? undefined : setInterval(look, intervalMs, file).unref();
+  return { current: () => current, reload, close: () => clearInterval(timer) };
+}
+
+/** What tells one content of a file from the next without reading it; '' where there is none. */
+function printOf(found: Stats | undefined): string {
+  return found === undefined ? '' : [found.ino, found.ctimeMs, found.size].join(' ');
 }
 
 function locateConfig(flag: string | undefined, environment: NodeJS.ProcessEnv): string | null {

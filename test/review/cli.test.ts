@@ -193,8 +193,8 @@ test('sluice refuses a configuration it can not follow with 78, whatever the com
   const rows = [
     [
       ['run'],
-      'mode: observe\n',
-      /^sluice: .*sluice\.yaml:2:7: mode: observe comes with a later version: leave mode: filter\n$/,
+      'mode: watch\n',
+      /^sluice: .*sluice\.yaml:2:7: mode: found "watch": write filter or observe\n$/,
     ],
     [
       ['run', 'filter'],

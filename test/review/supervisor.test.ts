@@ -62,6 +62,16 @@ test('supervise() passes SIGHUP and SIGTERM on to every child, and ends with the
   assert.deepEqual(await both.ended, [0, null]);
 });
 
+test('supervise() goes on restarting after a SIGHUP', async (t) => {
+  const script = `${head} process.on('SIGHUP', () => process.exit(3)); setInterval(() => {}, 1000); say('runs');`;
+  const child = await supervise(t, { filter: script });
+  for (const backOffMs of [10, 20]) {
+    assert.equal(await child.line(), 'runs');
+    child.process.kill('SIGHUP');
+    assert.equal(await child.line(), `log filter exit 3 ${backOffMs}`);
+  }
+});
+
 test('supervise() waits for no back-off once it is told to stop', async (t) => {
   const dead = await supervise(
     t,

@@ -93,6 +93,27 @@ test('release() twice delivers once: one after the other, at once, and from seve
   ]);
 });
 
+test('release() sends nothing for a copy that somebody else claimed after both had seen it held', async (t) => {
+  const rig = await startDesk(t);
+  const id = await rig.put(spam(['a@example.com', 'b@example.com']));
+  const { quarantine } = rig.desk;
+  const slow = {
+    get: quarantine.get.bind(quarantine),
+    read: quarantine.read.bind(quarantine),
+    async claim(...claim: Parameters<typeof quarantine.claim>) {
+      if (claim[3] === 'releasing') {
+        const quick = { ...plain, recipients: ['a@example.com'] };
+        await release({ name: 'cli:bert' }, rig.desk, id, quick);
+      }
+      return quarantine.claim(...claim);
+    },
+  } as typeof quarantine;
+  const released = await release(anna, { ...rig.desk, quarantine: slow }, id, plain);
+  assert.deepEqual(kindsOf(released), ['b@example.com released', 'a@example.com skipped']);
+  const copies = rig.smtpd.committed().flatMap(({ recipients }) => recipients.map(({ address }) => address));
+  assert.deepEqual(copies, ['a@example.com', 'b@example.com']);
+});
+
 test('release() that died after its claim is shown as unconfirmed and sent again only when somebody says so', async (t) => {
   const rig = await startDesk(t, { dot: { do: 'hang' } });
   const id = await rig.put();
