@@ -2,13 +2,14 @@
  * store-thread — the worker thread that owns one SQLite database.
  *
  * Hides node:sqlite, which is synchronous: here a commit, or a wait for another process's lock, stalls this thread and
- * never the mail (FACTS.md). The database is opened by the first request that needs it and opened anew after a failure
- * that a fresh connection may cure; every failure goes back as a value, and a request that failed was rolled back.
+ * never the mail (FACTS.md). Transactions that wait together are committed together: one sync to disk for all of them.
+ * The database is opened by the first request that needs it and opened anew after a failure that a fresh connection may
+ * cure; every failure goes back as a value, and a request that failed was rolled back.
  */
 import { statSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 
 export type Value = string | number | bigint | null | Uint8Array;
 export type Step = { readonly sql: string; readonly params?: readonly Value[] };
@@ -24,7 +25,15 @@ export type ThreadOptions = {
 export type Work =
   | { readonly kind: 'open' | 'check' | 'close' }
   | { readonly kind: 'all'; readonly step: Step }
-  | { readonly kind: 'transaction'; readonly steps: readonly Step[]; readonly durable: boolean };
+  /** Reads only; done before what waits in front of it. */
+  | { readonly kind: 'read'; readonly steps: readonly Step[] }
+  | Transaction;
+
+type Transaction = {
+  readonly kind: 'transaction';
+  readonly steps: readonly Step[];
+  readonly durable: boolean;
+};
 
 /** `expiresAtMs` is of `monotonicMs`: a request that waited longer behind others is refused untried. */
 export type Request = { readonly id: number; readonly expiresAtMs: number; readonly work: Work };
@@ -57,60 +66,133 @@ let connection: Connection | null = null;
 if (parentPort !== null) {
   const port = parentPort;
   const options = workerData as ThreadOptions;
-  port.on('message', (request: Request) => {
-    port.postMessage(answer(request, options));
-    if (request.work.kind === 'close') port.close();
+  port.on('message', (requests: readonly Request[]) => {
+    const waiting = [...requests];
+    for (let more = receiveMessageOnPort(port); more !== undefined; more = receiveMessageOnPort(port))
+      waiting.push(...(more.message as readonly Request[]));
+    for (const group of inGroups(waiting)) port.postMessage(answerAll(group, options));
+    if (waiting.some(({ work }) => work.kind === 'close')) port.close();
   });
+}
+
+/** What is done and answered together: all reads first, then in the order made, neighbouring transactions as one. */
+function inGroups(requests: readonly Request[]): Request[][] {
+  const reads = requests.filter(({ work }) => work.kind === 'read');
+  const groups: Request[][] = reads.length === 0 ? [] : [reads];
+  let open: Request[] | null = null;
+  for (const request of requests) {
+    if (request.work.kind === 'read') continue;
+    if (request.work.kind === 'transaction' && open !== null) open.push(request);
+    else groups.push((open = [request]));
+    if (request.work.kind !== 'transaction') open = null;
+  }
+  return groups;
+}
+
+function answerAll(group: readonly Request[], options: ThreadOptions): Answer[] {
+  const transactions = group.flatMap(({ work }) => (work.kind === 'transaction' ? [work] : []));
+  const alone = transactions.length < 2 || group.some(isLate);
+  return (
+    (alone ? null : answerTogether(group, transactions, options)) ?? group.map((one) => answer(one, options))
+  );
+}
+
+/** One commit for all; null where a step failed, and nothing was done: each alone shows whose it was. */
+function answerTogether(
+  group: readonly Request[],
+  works: readonly Transaction[],
+  options: ThreadOptions,
+): Answer[] | null {
+  try {
+    const raise = options.synchronous !== 'FULL' && works.some(({ durable }) => durable);
+    const done = guarded(() => transact(connect(options), works, raise));
+    return group.map(({ id }, at) => ({ id, ok: true, rows: done[at] ?? [] }));
+  } catch (error) {
+    if (error instanceof StepFailed) return null;
+    return group.map(({ id }) => ({ id, ok: false, failure: failureOf(error) }));
+  }
+}
+
+function isLate({ work, expiresAtMs }: Request): boolean {
+  return work.kind !== 'close' && monotonicMs() > expiresAtMs;
 }
 
 function answer(request: Request, options: ThreadOptions): Answer {
   try {
-    const late = request.work.kind !== 'close' && monotonicMs() > request.expiresAtMs;
-    if (late) throw new Error('too many requests wait for it');
-    return { id: request.id, ok: true, rows: perform(request.work, options) };
+    if (isLate(request)) throw new Error('too many requests wait for it');
+    return { id: request.id, ok: true, rows: guarded(() => perform(request.work, options)) };
   } catch (error) {
-    return { id: request.id, ok: false, failure: failureOf(error) };
+    const cause = error instanceof StepFailed ? error.cause : error;
+    return { id: request.id, ok: false, failure: failureOf(cause) };
   }
 }
 
 function perform(work: Work, options: ThreadOptions): unknown[] {
-  try {
-    switch (work.kind) {
-      case 'open':
-        connect(options);
-        return [];
-      case 'check':
-        return transact(connect(options), [], false);
-      case 'all':
-        return prepare(connect(options), work.step.sql).all(...bound(work.step));
-      case 'transaction':
-        return transact(connect(options), work.steps, work.durable && options.synchronous !== 'FULL');
-      case 'close':
-        disconnect();
-        return [];
+  switch (work.kind) {
+    case 'open':
+      connect(options);
+      return [];
+    case 'check':
+      return transact(connect(options), [], false);
+    case 'all':
+      return query(connect(options), work.step);
+    case 'read': {
+      const current = connect(options);
+      return work.steps.map((step) => query(current, step));
     }
+    case 'transaction': {
+      const raise = work.durable && options.synchronous !== 'FULL';
+      return transact(connect(options), [work], raise)[0] ?? [];
+    }
+    case 'close':
+      disconnect();
+      return [];
+  }
+}
+
+/** Does `action`; after a failure that a fresh connection may cure, the next action gets one. */
+function guarded<T>(action: () => T): T {
+  try {
+    return action();
   } catch (error) {
-    const { code } = failureOf(error);
+    const { code } = failureOf(error instanceof StepFailed ? error.cause : error);
     if (code === null || !harmlessCodes.has(code)) disconnect();
     throw error;
   }
 }
 
-/** All steps or none; `raise` makes this one commit as durable as FULL, on a database that otherwise runs on NORMAL. */
-function transact(current: Connection, steps: readonly Step[], raise: boolean): { changes: number }[] {
+/** A statement failed before the commit was tried: all is rolled back. */
+class StepFailed extends Error {}
+
+function query(current: Connection, step: Step): unknown[] {
+  return prepare(current, step.sql).all(...bound(step));
+}
+
+/** All steps of all works or none; `raise` makes this one commit as durable as FULL, on a database that otherwise runs on NORMAL. */
+function transact(
+  current: Connection,
+  works: readonly Transaction[],
+  raise: boolean,
+): { changes: number }[][] {
   const { database } = current;
   // The setting can't change inside a transaction (sqlite.org/pragma.html#pragma_synchronous).
   if (raise) database.exec('PRAGMA synchronous = FULL');
   try {
     database.exec('BEGIN IMMEDIATE');
-    const changes = steps.map((step) => ({
-      changes: Number(prepare(current, step.sql).run(...bound(step)).changes),
-    }));
+    const changes = works.map(({ steps }) => steps.map((step) => change(current, step)));
     database.exec('COMMIT');
     return changes;
   } finally {
     if (database.isTransaction) rollback(current);
     if (raise && database.isOpen) database.exec('PRAGMA synchronous = NORMAL');
+  }
+}
+
+function change(current: Connection, step: Step): { changes: number } {
+  try {
+    return { changes: Number(prepare(current, step.sql).run(...bound(step)).changes) };
+  } catch (cause) {
+    throw new StepFailed('A statement failed', { cause });
   }
 }
 

@@ -1,8 +1,8 @@
 /**
  * store — a SQLite database behind an async door, in a worker thread of its own.
  *
- * Hides the thread, its restart, and the opening and reopening of the file. Calls are performed one by one in the order
- * made. A database that is locked, corrupt, missing or on a full disk fails the call with TempFail and nothing else:
+ * Hides the thread, its restart, and the opening and reopening of the file. Calls are performed in the order made, writes
+ * that wait together in one commit. A database that is locked, corrupt, missing or on a full disk fails the call with TempFail and nothing else:
  * the next call tries again, so that it recovers by itself once the cause is gone.
  */
 import { extname } from 'node:path';
@@ -26,6 +26,8 @@ export type { Step, Value };
 export interface Store {
   /** Rows of a query, in the shape that its columns have. */
   all<Row>(sql: string, params?: readonly Value[]): Promise<Row[]>;
+  /** Rows of several queries, asked at once. They don't wait for calls that are not answered yet, and may not see those. */
+  read(steps: readonly Step[]): Promise<unknown[][]>;
   /** One statement in a transaction of its own. */
   run(sql: string, params?: readonly Value[]): Promise<{ changes: number }>;
   /** All steps or none; `durable` syncs this commit to disk on a store that is opened with NORMAL. */
@@ -56,6 +58,7 @@ export async function openStore(options: {
   return {
     all: async <Row>(sql: string, params: readonly Value[] = []) =>
       (await thread.ask({ kind: 'all', step: { sql, params } })) as Row[],
+    read: async (steps) => (await thread.ask({ kind: 'read', steps })) as unknown[][],
     run: async (sql, params = []) => {
       const [changed] = await transact(thread, [{ sql, params }], false);
       return changed ?? { changes: 0 };
@@ -88,6 +91,7 @@ class Thread {
   readonly #queueTimeoutMs: number;
   readonly #log: Log;
   readonly #waiting = new Map<number, Waiting>();
+  #outbox: Request[] = [];
   #worker: Worker | null = null;
   #lastId = 0;
   #available = true;
@@ -120,10 +124,18 @@ class Thread {
     const worker = (this.#worker ??= this.#start());
     const request: Request = { id: ++this.#lastId, expiresAtMs: monotonicMs() + this.#queueTimeoutMs, work };
     return new Promise((resolve, reject) => {
-      worker.postMessage(request);
       worker.ref();
       this.#waiting.set(request.id, { resolve, reject });
+      this.#outbox.push(request);
+      // What this turn of the event loop asks for goes in one message: waking a thread costs more than its work.
+      if (this.#outbox.length === 1) setImmediate(() => this.#post());
     });
+  }
+
+  #post(): void {
+    const requests = this.#outbox;
+    this.#outbox = [];
+    if (requests.length > 0) this.#worker?.postMessage(requests);
   }
 
   #start(): Worker {
@@ -132,7 +144,9 @@ class Thread {
     // No resourceLimits: a worker that reaches them inside node:sqlite takes the whole process with it (seen).
     const worker = new Worker(url, { workerData: this.#options, execArgv: [] });
     let cause: unknown = null;
-    worker.on('message', (answer: Answer) => this.#settle(worker, answer));
+    worker.on('message', (answers: readonly Answer[]) => {
+      for (const answer of answers) this.#settle(worker, answer);
+    });
     worker.on('error', (error) => (cause = error));
     worker.on('exit', (code) => this.#bury(worker, cause ?? new Error(`exit code ${code}`)));
     worker.unref();
@@ -155,6 +169,7 @@ class Thread {
     if (!this.#closed) this.#log.error({ err: error }, 'database thread died');
     for (const waiting of this.#waiting.values()) waiting.reject(error);
     this.#waiting.clear();
+    this.#outbox = [];
   }
 
   #fail(failure: Failure): TempFail {

@@ -35,6 +35,16 @@ function insert(text: string) {
   return { sql: 'INSERT INTO note (text) VALUES (?)', params: [text] };
 }
 
+/** Commits in a write-ahead log: frames that name the size of the database (sqlite.org/fileformat.html#walformat). */
+function commitsIn(file: string): number {
+  const log = readFileSync(file);
+  const frameBytes = 24 + log.readUInt32BE(8);
+  let commits = 0;
+  for (let at = 32; at + frameBytes <= log.length; at += frameBytes)
+    if (log.readUInt32BE(at + 4) > 0) commits++;
+  return commits;
+}
+
 async function texts(store: Store): Promise<unknown[]> {
   const rows = await store.all<{ text: unknown }>('SELECT text FROM note ORDER BY rowid');
   return rows.map(({ text }) => text);
@@ -45,6 +55,45 @@ test('openStore() performs calls in the order made', async (context) => {
   const wanted = Array.from({ length: 200 }, (_, number) => `${number}`);
   await Promise.all(wanted.map((text) => store.run(insert(text).sql, [text])));
   assert.deepEqual(await texts(store), wanted);
+});
+
+test('Store.transaction() called many times at once: one commit for all of them', async (context) => {
+  const file = join(temporaryFolder(context), 'a.db');
+  const store = await storeIn(context, file);
+  const before = commitsIn(`${file}-wal`);
+  const wanted = Array.from({ length: 50 }, (_, number) => `${number}`);
+  const changed = await Promise.all(wanted.map((text) => store.transaction([insert(text), insert(text)])));
+  assert.ok(changed.every((one) => one.length === 2 && one.every(({ changes }) => changes === 1)));
+  assert.equal(commitsIn(`${file}-wal`) - before, 1);
+  assert.equal((await texts(store)).length, 100);
+});
+
+test('Store.transaction() that fails among others called at once is the only one undone', async (context) => {
+  const store = await storeIn(context, join(temporaryFolder(context), 'a.db'));
+  const outcomes = await Promise.allSettled([
+    store.transaction([insert('a')]),
+    store.transaction([insert('undone'), { sql: 'INSERT INTO nothing VALUES (1)' }]),
+    store.transaction([insert('b')]),
+  ]);
+  assert.deepEqual(
+    outcomes.map(({ status }) => status),
+    ['fulfilled', 'rejected', 'fulfilled'],
+  );
+  assert.deepEqual(await texts(store), ['a', 'b']);
+});
+
+test('Store.read() asks several queries at once, and does not wait for what is not answered yet', async (context) => {
+  const store = await storeIn(context, join(temporaryFolder(context), 'a.db'));
+  await store.run(insert('a').sql, ['a']);
+  const queries = [
+    { sql: 'SELECT text FROM note' },
+    { sql: 'SELECT ? AS text', params: ['mine'] },
+    { sql: 'SELECT text FROM note WHERE 0' },
+  ];
+  const [, rows] = await Promise.all([store.run(insert('b').sql, ['b']), store.read(queries)]);
+  assert.deepEqual(structuredClone(rows), [[{ text: 'a' }], [{ text: 'mine' }], []]);
+  const [after] = await store.read(queries);
+  assert.deepEqual(structuredClone(after), [{ text: 'a' }, { text: 'b' }]);
 });
 
 test('Store.transaction() does all steps or none, and tells what each changed', async (context) => {
@@ -220,7 +269,10 @@ test('Store refuses, untried, what waited too long behind others', async (contex
   const store = await storeIn(context, file, { busyTimeoutMs: 300, queueTimeoutMs: 100 });
   const other = new DatabaseSync(file);
   other.exec('BEGIN IMMEDIATE');
-  const calls = Array.from({ length: 50 }, (_, number) => store.run(insert('').sql, [`${number}`]));
+  // By turns, because neighbouring writes are tried together.
+  const calls = Array.from({ length: 50 }, (_, number) =>
+    number % 2 === 0 ? store.run(insert('').sql, [`${number}`]) : texts(store),
+  );
   const outcomes = await Promise.allSettled(calls);
   other.close();
   const untried = outcomes.filter(
