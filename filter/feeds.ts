@@ -9,7 +9,7 @@ import { createListener, type Listener, type ListenerOptions } from './listener.
 
 /** Opens every listener that `listen` names; `shared` is what all of them have in common. */
 export async function openFeeds(
-  { listen: { smtp, lmtp, outbound, trustedClients } }: Config,
+  { listen: { smtp, lmtp, outbound, trustedClients }, mode }: Config,
   log: Log,
   shared: Omit<ListenerOptions, 'protocol' | 'direction' | 'address' | 'trustedClients'>,
 ): Promise<Listener[]> {
@@ -24,5 +24,7 @@ export async function openFeeds(
     listeners.push(listener);
     log.info({ protocol, direction, address: formatAddress(listener.address) }, 'Listening');
   }
+  if (mode === 'observe')
+    log.warn({ mode }, 'Nothing is held: viruses and spam are delivered, marked (mode: observe)');
   return listeners;
 }

@@ -46,6 +46,7 @@ export async function runFilter(site: Site): Promise<number> {
     ...monitor.effects,
     inFlight: createInFlight(),
     policies: policies.current,
+    observe: config.mode === 'observe',
     now: Date.now,
     marker: { scanner: `Sluice ${version}`, hostname: host },
     log,

@@ -8,6 +8,7 @@
  */
 import { decide, isFailedAttempt, virusAsSpamPatterns } from '../rules/decide.ts';
 import type { Disposition, MailFacts, Recipient, ScanReport } from '../rules/mail.ts';
+import { observed } from '../rules/observe.ts';
 import type { Reply } from '../rules/replies.ts';
 import { deliver, notifyRefused } from './deliver.ts';
 import { type Earlier, repeatEarlier } from './earlier.ts';
@@ -47,7 +48,7 @@ async function walkThrough(walk: Walk): Promise<void> {
     judged = { report, dispositions };
     // Nobody would hear the reply, or it is too late for it: no effect at all (R3, R5).
     if (transaction.signal.aborted) settlements.deferRest('deadline');
-    else await act(walk, earlier, report, dispositions);
+    else await act(walk, earlier, report, effects.observe ? observed(dispositions, report) : dispositions);
   } finally {
     // Only an exception leaves anybody open.
     settlements.deferRest('internal');

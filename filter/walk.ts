@@ -27,6 +27,8 @@ export type Effects = {
   readonly inFlight: ReturnType<typeof createInFlight>;
   readonly history: Pick<History, 'record'>;
   readonly policies: () => Policies;
+  /** `mode: observe`: what is decided is told and remembered, and every copy is delivered. */
+  readonly observe?: boolean;
   readonly now: () => number;
   readonly marker: Marker;
   readonly log: Log;

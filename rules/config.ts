@@ -170,9 +170,6 @@ function checkTogether(config: Config, found: FoundFields, file: Place, report: 
       'this version has no Redis queue yet, the next one brings it: write redis: null',
     );
   }
-  if (config.mode === 'observe') {
-    report(placeOf('mode'), 'observe comes with a later version: leave mode: filter');
-  }
   for (const scanner of ['virus', 'spam'] as const) {
     const daemon = scanner === 'virus' ? 'clamd' : 'spamd';
     if (!config.scan[scanner] || config[daemon].length > 0 || config.redis !== null) continue;

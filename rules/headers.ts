@@ -62,6 +62,8 @@ function spamLines(marks: Marks): string[] {
 
 function virusLines({ virus }: Marks, { scanner, hostname }: MarkOptions): string[] {
   if (virus === 'none') return [];
+  if (typeof virus === 'object')
+    return [foldField('X-Virus-Status', ['Infected', `(${safeToken(virus.infected)})`])];
   if (virus !== 'clean') return [foldField('X-Virus-Scanned', ['no', `(${virus})`])];
   const version = scanner
     .slice(0, wordCharactersMax)

@@ -110,8 +110,11 @@ export type Marks = {
   readonly tests: readonly RuleHit[];
   /** Reason that stands in "unchecked (reason)"; null where the spam scanner answered or is off. */
   readonly spamReason: Reason | null;
-  /** `clean`: X-Virus-Scanned: yes; a reason: X-Virus-Scanned: no (reason); `none`: scanner off, no line. */
-  readonly virus: 'clean' | 'none' | Reason;
+  /**
+   * `clean`: X-Virus-Scanned: yes; a reason: X-Virus-Scanned: no (reason); `none`: scanner off, no line. A name, only in
+   * `mode: observe`, where an infected copy is delivered: X-Virus-Status: Infected (name).
+   */
+  readonly virus: 'clean' | 'none' | Reason | { readonly infected: string };
   /** Text put in front of Subject, or null: the only change to the message's own bytes, off by default. */
   readonly subjectTag: string | null;
 };

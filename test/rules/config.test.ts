@@ -316,7 +316,6 @@ const mistakes: [text: string, ...problems: RegExp[]][] = [
   ['log: { level: trace }', /found "trace": write debug, info, warn or error$/],
   ['log: json', /found "json": write the keys format, level under it/],
   ['health: { filter: 8080 }', /write a host too, like 127\.0\.0\.1:8080/],
-  ['mode: observe', /^sluice\.yaml:1:7: mode: observe comes with a later version: leave mode: filter$/],
   ['mode: filter\nmode: observe', /^sluice\.yaml:2:1: mode: stands twice, first in line 1/],
   ['__proto__: { role: backup }', /__proto__ is not allowed/],
   ['- role', /found a list: write the keys role, listen/],
@@ -350,7 +349,6 @@ test('parseConfig() names the variable that is wrong', () => {
     [{ SLUICE_TESTS: 'x' }, /unknown variable/],
     [{ SLUICE_ROLE: 'x' }, /^environment: SLUICE_ROLE: found "x": write primary or backup$/],
     [{ SLUICE_ROLE: '' }, /^environment: SLUICE_ROLE: found nothing/],
-    [{ SLUICE_MODE: 'observe' }, /^environment: SLUICE_MODE: observe comes with a later version/],
     [{ SLUICE_ROLE: 'backup\nmode: observe' }, /^environment: SLUICE_ROLE: found "backup\\nmode: observe"/],
     [{ SLUICE_CLAMD: '[a:1, b]' }, /^environment: SLUICE_CLAMD: found "b" without a port/],
     [
