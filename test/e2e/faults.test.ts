@@ -123,7 +123,11 @@ for (const feedProtocol of ['lmtp', 'smtp'] as const) {
     });
 
     afterEach(async () => {
-      await evidence.emptied(site);
+      await evidence.emptied(site).catch(async (cause: unknown) => {
+        // What a failed case left behind must not fail the next ones.
+        await site.postfix.deleteAll();
+        throw cause;
+      });
       assert.deepEqual(await evidence.bouncesOf(site), []);
       assert.deepEqual(evidence.notificationsIn(site), []);
       assert.deepEqual(
@@ -425,20 +429,18 @@ for (const feedProtocol of ['lmtp', 'smtp'] as const) {
       await site.postfix.setReturnOptions({ content_filter: `scan:[127.0.0.1]:${port}` });
       const to = 'loop@site.example';
       const queueId = await evidence.post(site, { to: [to], bytes: bulkMail('loop') });
-      let looped = '';
       try {
-        [looped = ''] = await evidence.until('hand-off', async () => {
-          const ids = await evidence.handOffsOf(site, queueId);
-          return ids.length > 0 && ids;
+        // What comes back before the ledger has noted where it went is handed off once more, and caught then.
+        const looped = await evidence.flushUntil(site, 'a loop', async () => {
+          const last = (await evidence.handOffsOf(site, queueId)).at(-1) ?? '';
+          const tries = (await evidence.deliveriesOf(site, last)).filter(({ dsn }) => dsn === '4.4.6');
+          return tries.length >= 3 && { last, reply: tries[0]?.text ?? '' };
         });
-        await deferral(looped, to, /^451 4\.4\.6 Content filter loop/);
+        assert.match(looped.reply, /said: 451 4\.4\.6 Content filter loop/);
         assert.ok((await alarmsAbout(queueId, /^Content filter loop/)) > 0);
-        await evidence.flushUntil(
-          site,
-          'two more tries',
-          async () => (await evidence.deliveriesOf(site, looped)).length >= 3,
-        );
-        assert.deepEqual(await evidence.handOffsOf(site, queueId), [looped], 'not handed off again');
+        const handOffs = await evidence.handOffsOf(site, queueId);
+        assert.ok(handOffs.length <= 2, `handed off ${handOffs.length} times`);
+        assert.equal(handOffs.at(-1), looped.last, 'not handed off again');
         assert.deepEqual(evidence.copiesFor(site, to), []);
       } finally {
         await site.postfix.setReturnOptions({});
