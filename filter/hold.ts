@@ -24,11 +24,11 @@ export async function hold(
   const { message, direction, envelope, receivedAt } = transaction;
   const { from, subject, messageId } = identity.facts;
   try {
-    const slots = recipients.map((recipient) => ({
-      recipient,
-      ledgerKey: identity.keys.get(recipient) ?? null,
-      retentionDays: heldUnder(walk, recipient).retentionDays.value,
-    }));
+    const slots = recipients.map((recipient) => {
+      const policy = policyOf(walk, recipient);
+      const ledgerKey = identity.keys.get(recipient) ?? null;
+      return { recipient, ledgerKey, retentionDays: policy.retentionDays.value, heldUnder: policy };
+    });
     const item = {
       envelope,
       direction,
@@ -51,7 +51,7 @@ export async function hold(
   await noteSettled(walk, recipients);
 }
 
-function heldUnder({ transaction, policies }: Walk, recipient: Recipient) {
+function policyOf({ transaction, policies }: Walk, recipient: Recipient) {
   const { direction, envelope } = transaction;
   const outbound = direction === 'outbound';
   return thresholdsOf(

@@ -6,6 +6,7 @@
  * are read, since years and other hands may lie between. A line cut short by a crash never happened.
  */
 import { z } from 'zod';
+import type { HeldUnder } from '../rules/decide.ts';
 import type { Envelope, ScanReport } from '../rules/mail.ts';
 import { PermFail } from '../workers/fail.ts';
 
@@ -92,11 +93,21 @@ const disposition = z.object({
   alarm: z.boolean(),
 });
 
-/** One recipient whose copy is held; `disposition` counts into the record's dispositions. Times are epoch milliseconds. */
+const threshold = z.object({ value: z.number().nullable(), origin: z.string() });
+const heldUnder = z.object({
+  thresholds: z.object({ tag: threshold, spam: threshold, quarantine: threshold, discard: threshold }),
+  retentionDays: z.object({ value: z.number(), origin: z.string() }),
+}) satisfies z.ZodType<HeldUnder>;
+
+/**
+ * One recipient whose copy is held; `disposition` counts into the record's dispositions, `policy` into its policies (items
+ * of before there were any have none). Times are epoch milliseconds.
+ */
 const slot = z.object({
   recipient,
   ledgerKey: z.string().nullable(),
   disposition: z.number().int().nonnegative(),
+  policy: z.number().int().nonnegative().optional(),
   expiresAt: z.number(),
 });
 
@@ -117,6 +128,7 @@ const itemRecord = z.object({
   envelope,
   report,
   dispositions: z.array(disposition).min(1),
+  policies: z.array(heldUnder).optional(),
   slots: z.array(slot).min(1),
 });
 

@@ -6,6 +6,7 @@
  * the message nor holds it twice. With the index down nothing new is held (TempFail, 451), but `find` still answers.
  */
 import { randomBytes } from 'node:crypto';
+import type { HeldUnder } from '../rules/decide.ts';
 import type { Disposition, Envelope, Recipient, ScanReport } from '../rules/mail.ts';
 import { PermFail, TempFail } from '../workers/fail.ts';
 import type { Log } from '../workers/log.ts';
@@ -48,6 +49,8 @@ export type NewItem = {
     readonly recipient: Recipient;
     readonly ledgerKey: string | null;
     readonly retentionDays?: number;
+    /** Thresholds and days of this recipient, each with its origin. */
+    readonly heldUnder?: HeldUnder;
   }[];
   readonly report: ScanReport;
   readonly dispositions: readonly Disposition[];
@@ -289,6 +292,8 @@ class FolderQuarantine implements Quarantine {
 
 function recordOf(item: NewItem, heldAt: number): ItemRecord {
   const { slots, retentionDays, dispositions, ...same } = item;
+  // Few policies for many recipients: each is written once.
+  const policies = [...new Map(slots.flatMap(({ heldUnder }) => keyed(heldUnder)))];
   const record = {
     ...same,
     format: 1,
@@ -301,15 +306,28 @@ function recordOf(item: NewItem, heldAt: number): ItemRecord {
       marks,
       alarm,
     })),
-    slots: slots.map(({ recipient, ledgerKey, retentionDays: days = retentionDays }) => ({
+    policies: policies.map(([, policy]) => policy),
+    slots: slots.map(({ recipient, ledgerKey, heldUnder, retentionDays: days = retentionDays }) => ({
       recipient,
       ledgerKey,
       disposition: dispositionOf(item, recipient),
+      ...(heldUnder === undefined ? {} : { policy: positionOf(policies, heldUnder) }),
       expiresAt: heldAt + days * dayMs,
     })),
   };
   // A copy, plain and its own, which nobody can change while it is being written.
   return structuredClone(record) as ItemRecord;
+}
+
+type Keyed = readonly [string, HeldUnder];
+
+function keyed(policy: HeldUnder | undefined): Keyed[] {
+  return policy === undefined ? [] : [[JSON.stringify(policy), policy]];
+}
+
+function positionOf(policies: readonly Keyed[], policy: HeldUnder): number {
+  const key = JSON.stringify(policy);
+  return policies.findIndex(([other]) => other === key);
 }
 
 function dispositionOf(item: NewItem, recipient: Recipient): number {

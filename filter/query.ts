@@ -16,7 +16,8 @@ export type Term = { readonly negated: boolean } & (
   | { readonly kind: 'id'; readonly id: string }
   | { readonly kind: 'score'; readonly operator: '>' | '>=' | '<' | '<='; readonly score: number }
   | { readonly kind: 'verdict'; readonly verdict: Verdict }
-  | { readonly kind: 'state'; readonly state: string }
+  /** Any of these. */
+  | { readonly kind: 'state'; readonly states: readonly string[] }
   /** From `at` on (epoch milliseconds); negated: earlier than that. */
   | { readonly kind: 'since'; readonly at: number }
 );
@@ -69,10 +70,11 @@ function parseWord(word: string, context: QueryContext): Term | string {
         : { kind: 'verdict', negated, verdict };
     }
     case 'state': {
-      const state = context.states.find((one) => one === value.toLowerCase());
-      return state === undefined
-        ? unknown('state', value, context.states)
-        : { kind: 'state', negated, state };
+      const states = value.toLowerCase().split(',');
+      const stray = states.find((one) => !context.states.includes(one));
+      return stray === undefined
+        ? { kind: 'state', negated, states }
+        : unknown('state', stray, context.states);
     }
     case 'after':
     case 'before': {
@@ -92,7 +94,7 @@ const examples = {
   id: 'id:4c7Yx1',
   score: 'score:>5',
   verdict: 'verdict:spam',
-  state: 'state:held',
+  state: 'state:held or state:held,released',
   after: 'after:7d',
   before: 'before:2026-01-31',
 } as const;

@@ -141,7 +141,7 @@ async function addTerm(plan: Plan, store: Store, searched: Searched, term: Term)
     case 'verdict':
       return void say(term.negated, phrase(markText(term.verdict)));
     case 'state':
-      return void say(term.negated, phrase(markText(term.state)));
+      return void say(term.negated, `(${term.states.map((state) => phrase(markText(state))).join(' OR ')})`);
     case 'score': {
       const points = pointsOf(term);
       if (points !== null) say(points.negated, points.expression);
@@ -237,7 +237,7 @@ function moved(text: string, offset: number): string {
   let letters = '';
   for (let at = 0; at < text.length; at++) {
     const code = text.charCodeAt(at);
-    letters += String.fromCodePoint(offset + (code > codeMax ? 0x3f : code));
+    letters += String.fromCodePoint(offset + Math.min(code, codeMax));
   }
   return letters;
 }

@@ -146,6 +146,8 @@ test('QuarantineIndex.search() finds by every kind of term', async (t) => {
     ['state:released', [3]],
     ['state:deleted', [4]],
     ['state:held state:released', [3]],
+    ['state:released,deleted', [4, 3]],
+    ['-state:released,deleted', [2, 1, 0]],
     ['-invoice', [4, 3, 2, 0]],
     ['-invoice -seller', [2]],
     ['-no', [4, 3, 2, 0]],
