@@ -38,7 +38,12 @@ export type { ItemRow, ListOptions, SearchOptions, SlotRow } from './quarantine-
 export type { Bytes, PutStep } from './quarantine-item.ts';
 export type { Expired } from './quarantine-expiry.ts';
 export type { Reconciled } from './quarantine-reconcile.ts';
-export { type ItemRecord, quarantineIdPattern, type RecipientState } from './quarantine-record.ts';
+export {
+  type ItemRecord,
+  quarantineIdPattern,
+  recipientStates,
+  type RecipientState,
+} from './quarantine-record.ts';
 
 /** A message to hold. Each slot's recipient must be one of the very objects in the dispositions' recipients. */
 export type NewItem = {

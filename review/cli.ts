@@ -13,11 +13,13 @@ import { ConfigurationError, readSite } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
 import { check } from './check-command.ts';
 import { help } from './help.ts';
+import { listHistory } from './history-command.ts';
 import { importPolicies } from './import-command.ts';
 import { type Invocation, type Options, UsageError } from './invocation.ts';
 import { explainPolicy, checkPolicies } from './policy-command.ts';
 import { printPostfix } from './postfix-command.ts';
-import { listHeld, releaseHeld, showHeld } from './quarantine-command.ts';
+import { deleteThem, exportHeld, learnThem, releaseHeld } from './quarantine-actions.ts';
+import { listHeld, searchHeld, showHeld } from './quarantine-command.ts';
 import { run } from './run-command.ts';
 import { scanFile } from './scan-command.ts';
 import { printable } from './table.ts';
@@ -33,6 +35,8 @@ type Command = {
 
 const none = { min: 0, max: 0, names: 'no word' };
 const one = (names: string) => ({ min: 1, max: 1, names });
+const some = (names: string) => ({ min: 1, max: Number.POSITIVE_INFINITY, names });
+const any = (names: string) => ({ min: 0, max: Number.POSITIVE_INFINITY, names });
 
 const commands: readonly Command[] = [
   { name: 'run', options: [], words: { min: 0, max: 1, names: 'all or filter' }, run },
@@ -49,17 +53,32 @@ const commands: readonly Command[] = [
   {
     name: 'import amavis',
     options: ['sql', 'write'],
-    words: { min: 0, max: 1000, names: 'FILE...' },
+    words: any('FILE...'),
     run: importPolicies,
   },
-  { name: 'quarantine list', options: ['all', 'limit'], words: none, run: listHeld },
+  { name: 'quarantine list', options: ['all', 'limit', 'before'], words: none, run: listHeld },
+  { name: 'quarantine search', options: ['all', 'limit', 'before'], words: some('QUERY'), run: searchHeld },
   { name: 'quarantine show', options: [], words: one('ID'), run: showHeld },
   {
     name: 'quarantine release',
-    options: ['to', 'force', 'again', 'recipient'],
-    words: one('ID'),
+    options: ['to', 'force', 'again', 'recipient', 'all-matching', 'confirm'],
+    words: any('ID...'),
     run: releaseHeld,
   },
+  {
+    name: 'quarantine delete',
+    options: ['recipient', 'all-matching', 'confirm'],
+    words: any('ID...'),
+    run: deleteThem,
+  },
+  {
+    name: 'quarantine learn',
+    options: ['all-matching', 'confirm'],
+    words: some('spam, ham or forget, and ID...'),
+    run: learnThem,
+  },
+  { name: 'quarantine export', options: ['output'], words: one('ID'), run: exportHeld },
+  { name: 'history', options: ['limit', 'before'], words: any('QUERY'), run: listHistory },
 ];
 
 const optionTypes = {
@@ -73,6 +92,10 @@ const optionTypes = {
   again: { type: 'boolean' },
   all: { type: 'boolean' },
   limit: { type: 'string' },
+  before: { type: 'string' },
+  output: { type: 'string' },
+  'all-matching': { type: 'string' },
+  confirm: { type: 'string' },
   feed: { type: 'string' },
   recipient: { type: 'string', multiple: true },
   probe: { type: 'string' },
@@ -121,11 +144,23 @@ async function dispatch(commandLine: readonly string[]): Promise<number> {
 
 function parse(commandLine: readonly string[]) {
   try {
-    return parseArgs({ args: [...commandLine], options: optionTypes, allowPositionals: true, strict: true });
+    const args = withQueryWords(commandLine);
+    const parsed = parseArgs({ args, options: optionTypes, allowPositionals: true, strict: true });
+    return { ...parsed, positionals: parsed.positionals.map((word) => word.replace(notAnOption, '')) };
   } catch (cause) {
     const what = cause instanceof Error ? cause.message.replaceAll('\n', ' ') : String(cause);
     throw new UsageError(`${what}; see sluice --help`, { cause });
   }
+}
+
+/** No argument can hold it (execve(2)). */
+const notAnOption = '\0';
+
+/** In a query "-word" is a word, whatever begins with one dash is an option elsewhere. */
+function withQueryWords(commandLine: readonly string[]): string[] {
+  const isQuery = commandLine.includes('search') || commandLine.includes('history');
+  const isNegation = (word: string) => isQuery && /^-[^-]/.test(word) && word !== '-h';
+  return commandLine.map((word) => (isNegation(word) ? notAnOption + word : word));
 }
 
 function findCommand(positionals: readonly string[]): Command | undefined {

@@ -15,8 +15,13 @@ Usage: sluice COMMAND [WORDS] [--config FILE] [--json]
   policy explain RCPT          every effective value for a recipient, and where it was set
   policy check                 read sluice.yaml and policies.yaml; print every problem
   quarantine list              what waits for a decision, newest first
+  quarantine search QUERY      held messages by words, sender, score, time
   quarantine show ID           why it is held, for whom, and what happened since
-  quarantine release ID        give a held message back to Postfix
+  quarantine release ID...     give held messages back to Postfix
+  quarantine delete ID...      delete held messages
+  quarantine learn AS ID...    teach SpamAssassin: AS is spam, ham or forget
+  quarantine export ID         the message itself, as it was scanned
+  history [QUERY]              what became of every message, for each recipient
 
 --config FILE   default: SLUICE_CONFIG, then /etc/sluice/sluice.yaml, then the embedded defaults
 --json          one JSON value on standard output, for programs
@@ -24,6 +29,20 @@ Usage: sluice COMMAND [WORDS] [--config FILE] [--json]
 Exit codes: 0 ok, 1 negative finding, 64 usage, 69 unavailable, 70 a bug, 75 try again, 78 configuration
 
 "sluice COMMAND --help" tells more about one command.`;
+
+/** The language of queries, and what `state:` means here. */
+function words(states: string): string {
+  return `Words are ANDed and found anywhere, in upper case or lower:
+  invoice   "two words"   -not-this   from:bob   to:@example.com   subject:"your order"   virus:Eicar   verdict:virus
+  score:>6.5   score:<2   after:7d   before:2026-01-31   id:4c7Yx1   ${states}
+from, to, subject and virus take any part of a word, id a whole queue id, message id or quarantine id.
+Quote marks, blanks, < and > for the shell: 'subject:"your order"' 'score:>6.5'`;
+}
+
+function matching(what: string): string {
+  return `  --all-matching QUERY   all that "quarantine search QUERY" finds; says how many, and does nothing
+  --confirm N            ${what} them, if N is how many there are`;
+}
 
 const pages: Readonly<Record<string, string>> = {
   run: `Usage: sluice run [all|filter] [--config FILE]
@@ -87,26 +106,74 @@ Lists that read_hash and read_array name are read only when they are named here 
   sluice import amavis /usr/share/amavis/conf.d /etc/amavis/conf.d --sql amavis.sql > policies.yaml
 
 Exit: 0 all carried over, 1 something was not, 69 a file can't be read or written.`,
-  'quarantine list': `Usage: sluice quarantine list [--all] [--limit N] [--json]
+  'quarantine list': `Usage: sluice quarantine list [--all] [--limit N] [--before ID] [--json]
 
 Lists what waits for a decision, newest first: held, and releases that got stuck (releasing, unconfirmed).
-  --all       released, deleted and expired items as well
-  --limit N   default 50`,
+  --all         released, deleted and expired items as well
+  --limit N     default 50
+  --before ID   the next page: what was held before this one`,
+  'quarantine search': `Usage: sluice quarantine search QUERY... [--all] [--limit N] [--before ID] [--json]
+
+Lists what the query finds among what waits for a decision, newest first.
+${words('state:released (a state named here finds\n  more than what waits: held, releasing, released, unconfirmed, deleted, expired)')}
+
+  sluice quarantine search from:@shop.example -invoice 'score:>12'
+
+Options as for "quarantine list".`,
   'quarantine show': `Usage: sluice quarantine show ID [--json]
 
-Shows envelope, verdict, score of each rule, thresholds with their origin, and per recipient what happened.`,
-  'quarantine release': `Usage: sluice quarantine release ID [--recipient RCPT]... [--to RCPT]... [--force] [--again] [--json]
+Shows envelope, verdict, score of each rule with its description, the thresholds of each recipient and where they were
+set, and what happened to each recipient's copy, step by step.`,
+  'quarantine release': `Usage: sluice quarantine release ID... [--recipient RCPT]... [--to RCPT]... [--force] [--again] [--json]
+       sluice quarantine release --all-matching QUERY [--confirm N]
 
-Gives a held message back to Postfix with its envelope and DSN parameters. Releasing twice delivers once.
+Gives held messages back to Postfix with their envelope and DSN parameters. Releasing twice delivers once.
   --recipient RCPT   only for this original recipient (default: everyone for whom it is held)
   --to RCPT          to another address instead; no delivery status is asked for, the held copies stay held
   --force            needed where the message is infected
   --again            also what an earlier release left unconfirmed: it may arrive twice
+${matching('release')}
 
 Per recipient: released; held (the return smtpd could not take it now); refused (it does not want it; stays held);
 unconfirmed (it may have arrived, nobody can tell); skipped (not held any more).
 
-Exit: 0 released, 1 refused, unconfirmed or nothing to release, 75 try again.`,
+Exit: 0 released, 1 refused, unconfirmed or nothing to release, 69 no such item, 75 try again.`,
+  'quarantine delete': `Usage: sluice quarantine delete ID... [--recipient RCPT]... [--json]
+       sluice quarantine delete --all-matching QUERY [--confirm N]
+
+Deletes held copies. With the last copy of an item the message itself is gone; that it was, and who deleted it, stays
+known for some days, and in the history.
+  --recipient RCPT   only this recipient's copy
+${matching('delete')}
+
+Exit: 0 deleted, 1 nothing to delete, 69 no such item, 75 try again.`,
+  'quarantine learn': `Usage: sluice quarantine learn spam|ham|forget ID... [--json]
+       sluice quarantine learn spam|ham|forget --all-matching QUERY [--confirm N]
+
+Teaches SpamAssassin's Bayes filter the message as it was scanned; spamd must run with --allow-tell. Learning is
+possible as long as the message is there: after a release, too. forget takes back what was learnt.
+${matching('learn')}
+
+  sluice quarantine learn ham 9f86d081884c7d659a2feaa0c55ad015
+
+Exit: 0 learned, 1 nothing to do for spamd, 69 not allowed or no such item, 75 try again.`,
+  'quarantine export': `Usage: sluice quarantine export ID [--output FILE] [--json]
+
+Writes the message, byte for byte as it was scanned, to standard output.
+  --output FILE   into this file instead, which must not be there yet
+
+  sluice quarantine export 9f86d081884c7d659a2feaa0c55ad015 --output suspicious.eml`,
+  history: `Usage: sluice history [QUERY]... [--limit N] [--before SCANID] [--json]
+
+Lists what became of every message, newest first, one line per recipient, with Postfix's queue id in front and behind.
+${words('state:held (delivered, held, discarded,\n  refused or deferred)')}
+  --limit N         messages, default 50
+  --before SCANID   the next page; --json shows each message's scanId
+
+  sluice history to:anna@example.com after:2d
+  sluice history 4c7Yx1
+
+In mode: observe "delivered, would quarantine" is what the filter would have done.`,
 };
 
 /** The page for one command, or the overview. */

@@ -13,6 +13,10 @@ export type Options = {
   readonly again?: boolean | undefined;
   readonly all?: boolean | undefined;
   readonly limit?: string | undefined;
+  readonly before?: string | undefined;
+  readonly output?: string | undefined;
+  readonly 'all-matching'?: string | undefined;
+  readonly confirm?: string | undefined;
   readonly feed?: string | undefined;
   readonly recipient?: readonly string[] | undefined;
   readonly probe?: string | undefined;

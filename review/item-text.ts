@@ -49,7 +49,30 @@ export function formatItem({ record, slots }: Item): string[] {
     ...disposition,
     recipients: record.slots.filter((slot) => slot.disposition === at).map(({ recipient }) => recipient),
   }));
-  return [...head, '', ...formatReport(report), '', ...formatDispositions(decided), '', stateTable(slots)];
+  return [
+    ...head,
+    '',
+    ...formatReport(report),
+    '',
+    ...formatDispositions(decided),
+    '',
+    ...thresholdLines(record),
+    stateTable(slots),
+    ...trailLines(slots),
+  ];
+}
+
+/** Each policy that held a copy: its thresholds and days, where they were set, and for whom. */
+function thresholdLines({ policies = [], slots }: ItemRecord): string[] {
+  return policies.flatMap(({ thresholds, retentionDays }, at) => {
+    const whose = slots.filter(({ policy }) => policy === at).map(({ recipient }) => recipient.address);
+    const rows = Object.entries({ ...thresholds, 'kept for days': retentionDays }).map(
+      ([name, { value, origin }]) => [name, value === null ? 'off' : String(value), origin],
+    );
+    const [first = '', ...others] = whose;
+    const who = others.length === 0 ? first : `${first} and ${others.length} more`;
+    return [`policy of ${printable(who)}`, table(['threshold', 'value', 'set by'], rows), ''];
+  });
 }
 
 function stateTable(slots: readonly SlotRow[]): string {
@@ -64,6 +87,20 @@ function stateTable(slots: readonly SlotRow[]): string {
   return table(['recipient', 'state', 'by', 'since', 'queue id', 'expires'], rows);
 }
 
+/** What happened to each copy, step by step, where anything did. */
+function trailLines(slots: readonly SlotRow[]): string[] {
+  const steps = slots.flatMap(({ recipient, trail }) =>
+    trail.map(({ at, from, to, actor, queueIdOut }) => [
+      localTime(at),
+      recipient,
+      `${from} to ${to}`,
+      actor,
+      queueIdOut ?? '',
+    ]),
+  );
+  return steps.length === 0 ? [] : ['', table(['time', 'recipient', 'became', 'by', 'queue id'], steps)];
+}
+
 /** Name and address as Postfix forwarded them, which has [UNAVAILABLE] for what it does not know. */
 function clientOf(xforward: Readonly<Record<string, string>>): string {
   const known = (value: string | undefined) =>
@@ -73,16 +110,30 @@ function clientOf(xforward: Readonly<Record<string, string>>): string {
 
 /** What `quarantine list` says of an item (ItemRow), and envelope, report, dispositions and digest besides. */
 export function itemJson({ record, slots }: Item) {
-  const { format: _format, facts, envelope, report, dispositions, slots: held, ...same } = record;
+  const {
+    format: _format,
+    facts,
+    envelope,
+    report,
+    dispositions,
+    policies = [],
+    slots: held,
+    ...same
+  } = record;
   return {
     ...same,
     sender: envelope.sender,
     ...facts,
     score: report.spam.kind === 'scored' ? report.spam.score : null,
     virusName: report.virus.kind === 'infected' ? report.virus.name : null,
-    slots: slots.map((row) => ({ ...row, disposition: held[row.slot]?.disposition ?? null })),
+    slots: slots.map((row) => ({
+      ...row,
+      disposition: held[row.slot]?.disposition ?? null,
+      policy: held[row.slot]?.policy ?? null,
+    })),
     envelope,
     report,
     dispositions,
+    policies,
   };
 }

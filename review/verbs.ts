@@ -1,232 +1,208 @@
 /**
  * verbs — what a human may do with held mail, whoever asks: the command line now, the browser later.
  *
- * Every verb takes its actor first; each change of state is recorded under that name. A release claims its recipients by
- * compare-and-set before anything is sent, so that two people who click at once release once; what can't be known to
- * have arrived ends as `unconfirmed` and is never sent again by itself (RELIABILITY W6).
+ * Every verb takes its actor first, touches only what is the actor's (access.ts), and stands in the audit before it acts;
+ * each change of state is recorded under that name. What can't be done for one copy is told of that copy; what can't be
+ * done at all is a PermFail (no such item, not yours) or a TempFail (a database or a disk is down).
  */
-import { ownerState } from '../filter/owner.ts';
-import type { ItemRecord, ItemRow, Quarantine, RecipientState, SlotRow } from '../filter/quarantine.ts';
-import type { Outcome } from '../filter/reinject.ts';
-import { PermFail } from '../workers/fail.ts';
-import type { Log } from '../workers/log.ts';
-import { type HandOver, prepare, prepareElsewhere } from './hand-over.ts';
+import type { History, HistoryRow } from '../filter/history.ts';
+import type { Query } from '../filter/query.ts';
+import type { ItemRow, RecipientState } from '../filter/quarantine.ts';
+import type { LearnAs, LearnResult } from '../workers/spamd.ts';
+import { type Actor, canAccess, ownCopies, ownRecord } from './access.ts';
+import { chosen, claimCopies, type Desk, type Item, open, skipped, told } from './desk.ts';
 
-/** Who acts: a person at the command line, later one in the browser. `name` stands in the item's trail. */
-export type Actor = { readonly name: string };
-
-/** What verbs work with. */
-export type Desk = HandOver & { readonly quarantine: Quarantine; readonly log: Log };
-
-export type ReleaseOptions = {
-  /** Original recipients to release for, compared verbatim; empty: everyone for whom it is held. */
-  readonly recipients: readonly string[];
-  /** Other addresses instead: no DSN parameters, the held copies stay held. */
-  readonly to: readonly string[];
-  /** Needed where the message is infected. */
-  readonly force: boolean;
-  /** Also those left unconfirmed by an earlier release: they may get the message twice. */
-  readonly again: boolean;
-  /** Allowed to end the hand-off until the dot. */
-  readonly signal: AbortSignal;
-};
-
-/**
- * What became of one address of a release. `held`: not sent, try again later; `refused`: not sent, the return smtpd does
- * not want it; both stay held. `unconfirmed`: it may have arrived. `skipped`: nothing was done.
- */
-export type Released = {
-  readonly recipient: string;
-  readonly kind: 'released' | 'held' | 'refused' | 'unconfirmed' | 'skipped';
-  readonly detail: string;
-  readonly queueIdOut: string | null;
-};
+export { type Actor, canAccess } from './access.ts';
+export type { Desk, Item } from './desk.ts';
+export { release, type Released, type ReleaseOptions } from './release.ts';
 
 /** States in which a copy still waits for somebody's decision. */
 const openStates = ['held', 'releasing', 'unconfirmed'] as const satisfies readonly RecipientState[];
 
+/** How much to list; `before` is the id of the last one seen. */
+export type Paging = { readonly limit: number; readonly before?: string | undefined };
+
 /** Items, newest first: those with a copy that waits for a decision, or `all`. */
 export async function list(
-  _actor: Actor,
-  { quarantine }: Desk,
-  { all, limit }: { all: boolean; limit: number },
+  actor: Actor,
+  { quarantine, audit }: Desk,
+  { all, limit, before }: Paging & { all: boolean },
 ): Promise<ItemRow[]> {
-  if (all) return quarantine.list({ limit });
-  const found = await Promise.all(openStates.map((state) => quarantine.list({ state, limit })));
-  const items = new Map(found.flat().map((item) => [item.quarantineId, item]));
-  return [...items.values()].toSorted((one, other) => other.heldAt - one.heldAt).slice(0, limit);
+  const paging = before === undefined ? { limit } : { limit, before };
+  const states = all ? [undefined] : openStates;
+  const entry = { actor: actor.name, verb: 'list', quarantineId: null, detail: { all, ...paging } } as const;
+  return audit.during(
+    entry,
+    async () => {
+      const found = await Promise.all(
+        states.map((state) => quarantine.list(state === undefined ? paging : { ...paging, state })),
+      );
+      const items = new Map(found.flat().map((item) => [item.quarantineId, item]));
+      const newest = [...items.values()].toSorted(newestFirst).slice(0, limit);
+      return newest.flatMap((item) => ownItem(actor, item));
+    },
+    counted,
+  );
+}
+
+/** As the index has them: of items held in the same millisecond the higher id first. */
+function newestFirst(one: ItemRow, other: ItemRow): number {
+  return other.heldAt - one.heldAt || (one.quarantineId < other.quarantineId ? 1 : -1);
+}
+
+/** Items for which every term holds, newest first: those with a copy that waits for a decision, or `all`. */
+export async function search(
+  actor: Actor,
+  { quarantine, audit }: Desk,
+  query: Query,
+  { all, ...paging }: Paging & { all: boolean },
+): Promise<ItemRow[]> {
+  const entry = {
+    actor: actor.name,
+    verb: 'search',
+    quarantineId: null,
+    detail: { query, all, ...paging },
+  } as const;
+  return audit.during(
+    entry,
+    async () => {
+      const items = await quarantine.search(all ? query : openOnly(query), paging);
+      return items.flatMap((item) => ownItem(actor, item));
+    },
+    counted,
+  );
+}
+
+/** The ids of all that `search` would find, in any number. */
+export async function searchAll(actor: Actor, desk: Desk, query: Query): Promise<string[]> {
+  const ids: string[] = [];
+  for (let before: string | undefined; ; before = ids.at(-1)) {
+    const items = await search(actor, desk, query, { all: false, limit: foundAtOnce, before });
+    ids.push(...items.map(({ quarantineId }) => quarantineId));
+    if (items.length < foundAtOnce) return ids;
+  }
+}
+
+const foundAtOnce = 1000;
+
+/** What the site's history says; a query that names a state means the outcome. `before` is the last scanId seen. */
+export async function history(
+  actor: Actor,
+  { audit, history: told }: Pick<Desk, 'audit'> & { history: Pick<History, 'search'> },
+  query: Query,
+  paging: { limit: number; before?: number | undefined },
+): Promise<HistoryRow[]> {
+  const entry = {
+    actor: actor.name,
+    verb: 'history',
+    quarantineId: null,
+    detail: { query, ...paging },
+  } as const;
+  return audit.during(
+    entry,
+    async () => {
+      const rows = await told.search(query, paging);
+      return rows.flatMap((row) => {
+        const outcomes = ownCopies(actor, row.outcomes);
+        return actor.domains === undefined || outcomes.length > 0 ? [{ ...row, outcomes }] : [];
+      });
+    },
+    counted,
+  );
+}
+
+/** Unless the query itself says which states it means. */
+function openOnly(query: Query): Query {
+  if (query.some(({ kind }) => kind === 'state')) return query;
+  return [...query, { kind: 'state', negated: false, states: openStates }];
+}
+
+function ownItem(actor: Actor, item: ItemRow): ItemRow[] {
+  return canAccess(actor, item) ? [{ ...item, slots: ownCopies(actor, item.slots) }] : [];
+}
+
+function counted(found: readonly unknown[]): string {
+  return `${found.length} found`;
 }
 
 /** All that is known of one item. PermFail where there is none. */
-export async function show(
-  _actor: Actor,
-  { quarantine }: Desk,
-  quarantineId: string,
-): Promise<{ record: ItemRecord; slots: readonly SlotRow[] }> {
-  const { record, slots } = await quarantine.get(quarantineId);
-  const changed = await unconfirmAbandoned(quarantine, slots);
-  return { record, slots: changed ? (await quarantine.get(quarantineId)).slots : slots };
-}
-
-/** Gives a held message back to Postfix, with envelope and DSN parameters as it came. PermFail where it may not be. */
-export async function release(
-  actor: Actor,
-  desk: Desk,
-  quarantineId: string,
-  options: ReleaseOptions,
-): Promise<readonly Released[]> {
-  const { record, slots } = await show(actor, desk, quarantineId);
-  if (record.report.virus.kind === 'infected' && !options.force) {
-    throw new PermFail(
-      `Cannot release ${quarantineId}: it is infected (${record.report.virus.name}); --force releases it`,
-    );
-  }
-  if (options.to.length > 0) return releaseElsewhere(actor, desk, record, options);
-  const wanted = chosen(slots, options.recipients, quarantineId);
-  // One hand-off per group of equal marks, almost always one; each is claimed just before it is sent.
-  const groups = [...Map.groupBy(wanted, ({ slot }) => record.slots[slot]?.disposition ?? -1)];
-  const prepared = groups.map(([disposition, rows]) => ({
-    rows,
-    send: prepare(
-      desk,
-      record,
-      disposition,
-      rows.map(({ slot }) => slot),
-    ),
-  }));
-  const released: Released[] = [];
-  for (const { rows, send } of prepared)
-    released.push(...(await releaseGroup(actor, desk, rows, send, options)));
-  return released;
-}
-
-/** What a hand-over prepared beforehand does: nothing can be wrong with the item any more once copies are claimed. */
-type Send = ReturnType<typeof prepare>;
-
-async function releaseGroup(
-  actor: Actor,
-  desk: Desk,
-  rows: readonly SlotRow[],
-  send: Send,
-  { again, signal }: ReleaseOptions,
-): Promise<Released[]> {
-  const mine = await claimForRelease(actor, desk, rows, again);
-  const skipped = rows.filter((row) => !mine.includes(row));
-  const outcomes =
-    mine.length === 0
-      ? []
-      : await send(
-          mine.map(({ slot }) => slot),
-          signal,
-        );
-  const released: Released[] = [];
-  for (const [at, row] of mine.entries()) released.push(await settle(actor, desk, row, outcomes[at]));
-  return [...released, ...(await skip(desk, skipped))];
-}
-
-/** Those that this call, and nobody else, may send now. */
-async function claimForRelease(
-  actor: Actor,
-  { quarantine }: Desk,
-  rows: readonly SlotRow[],
-  again: boolean,
-): Promise<SlotRow[]> {
-  const mine: SlotRow[] = [];
-  for (const from of again ? (['held', 'unconfirmed'] as const) : (['held'] as const)) {
-    const some = rows.filter(({ state }) => state === from);
-    const [{ quarantineId } = { quarantineId: '' }] = some;
-    if (some.length === 0) continue;
-    const slots = some.map(({ slot }) => slot);
-    const won = await quarantine.claim(quarantineId, slots, from, 'releasing', actor.name);
-    mine.push(...some.filter((_, at) => won[at]));
-  }
-  return mine;
-}
-
-/** Writes down what became of one claimed copy: back to held only where it certainly did not leave. */
-async function settle(
-  actor: Actor,
-  { quarantine, log }: Desk,
-  { quarantineId, slot, recipient }: SlotRow,
-  outcome: Outcome | undefined,
-): Promise<Released> {
-  const meaning = meaningOf(outcome);
-  const { kind, queueIdOut } = meaning;
-  const state = kind === 'refused' ? 'held' : kind;
-  const about = { quarantineId, recipient, actor: actor.name, ...meaning };
-  log.info(about, 'Release');
-  try {
-    await quarantine.claim(quarantineId, [slot], 'releasing', state, actor.name, queueIdOut);
-  } catch (cause) {
-    // What happened has happened: the copy stays `releasing`, and turns unconfirmed when this process is gone.
-    log.error({ ...about, err: cause }, 'Cannot record what became of a release');
-  }
-  return { recipient, ...meaning };
-}
-
-/** Says why nothing was done for these, by their states as they are now: somebody else may have been quicker. */
-async function skip({ quarantine }: Desk, rows: readonly SlotRow[]): Promise<Released[]> {
-  const [{ quarantineId } = { quarantineId: '' }] = rows;
-  if (rows.length === 0) return [];
-  const { slots } = await quarantine.get(quarantineId);
-  return rows.map(({ slot, recipient, state: before }) => {
-    const state = slots.find((row) => row.slot === slot)?.state ?? before;
-    const more = state === 'unconfirmed' ? ': it may have arrived; --again releases it once more' : '';
-    return { recipient, kind: 'skipped', detail: `it is ${state}${more}`, queueIdOut: null };
-  });
-}
-
-async function releaseElsewhere(
-  actor: Actor,
-  desk: Desk,
-  record: ItemRecord,
-  { to, signal }: ReleaseOptions,
-): Promise<Released[]> {
-  const outcomes = await prepareElsewhere(desk, record, to)(signal);
-  return to.map((recipient, at) => {
-    const meaning = meaningOf(outcomes[at]);
-    const { quarantineId } = record;
-    desk.log.info({ quarantineId, recipient, actor: actor.name, ...meaning }, 'Release to another address');
-    return { recipient, ...meaning };
-  });
-}
-
-function meaningOf(outcome: Outcome | undefined): Omit<Released, 'recipient' | 'kind'> & {
-  kind: Exclude<Released['kind'], 'skipped'>;
-} {
-  switch (outcome?.kind) {
-    case 'accepted':
-      return { kind: 'released', detail: outcome.reply.text, queueIdOut: outcome.queueIdOut };
-    case 'refused': {
-      const { code, enhanced, text } = outcome.reply;
-      const said = [code, enhanced, text].filter((word) => word !== null).join(' ');
-      return { kind: 'refused', detail: `return smtpd said "${said}"`, queueIdOut: null };
-    }
-    case 'tempfail': {
-      const kind = outcome.outcome === 'outcomeUnknown' ? 'unconfirmed' : 'held';
-      return { kind, detail: outcome.detail, queueIdOut: null };
-    }
-    case undefined:
-      return { kind: 'unconfirmed', detail: 'no outcome for this recipient', queueIdOut: null };
-  }
-}
-
-/** A release whose process died may have happened or not: only a human can tell. True where there was one. */
-async function unconfirmAbandoned(quarantine: Quarantine, rows: readonly SlotRow[]): Promise<boolean> {
-  const abandoned = rows.filter(
-    ({ state, owner }) => state === 'releasing' && owner !== null && ownerState(owner) === 'dead',
+export async function show(actor: Actor, desk: Desk, quarantineId: string): Promise<Item> {
+  return desk.audit.during(
+    { actor: actor.name, verb: 'show', quarantineId, detail: null },
+    async () => {
+      const { record, slots } = await open(actor, desk, quarantineId);
+      return { record: ownRecord(actor, record, slots), slots };
+    },
+    () => 'shown',
   );
-  for (const { quarantineId, slot } of abandoned)
-    await quarantine.claim(quarantineId, [slot], 'releasing', 'unconfirmed', 'reconcile');
-  return abandoned.length > 0;
 }
 
-function chosen(
-  slots: readonly SlotRow[],
-  recipients: readonly string[],
+/** The octets as they were scanned. PermFail where there are none (any more), at their end where they are not whole. */
+export async function* exportMessage(
+  actor: Actor,
+  desk: Desk,
   quarantineId: string,
-): readonly SlotRow[] {
-  const stray = recipients.find((address) => !slots.some((row) => row.recipient === address));
-  if (stray !== undefined) throw new PermFail(`Cannot release ${quarantineId}: it is not held for ${stray}`);
-  return recipients.length === 0 ? slots : slots.filter((row) => recipients.includes(row.recipient));
+): AsyncGenerator<Uint8Array> {
+  const entry = { actor: actor.name, verb: 'export', quarantineId, detail: null } as const;
+  await desk.audit.during(
+    entry,
+    () => open(actor, desk, quarantineId),
+    () => 'handed out',
+  );
+  yield* desk.quarantine.read(quarantineId);
+}
+
+/** What became of one copy of a deletion. */
+export type Deleted = {
+  readonly recipient: string;
+  readonly kind: 'deleted' | 'skipped';
+  readonly detail: string;
+};
+
+/** Deletes held copies (of these recipients; empty: all of the item); the octets go with the last one. */
+export async function deleteHeld(
+  actor: Actor,
+  desk: Desk,
+  quarantineId: string,
+  recipients: readonly string[],
+): Promise<readonly Deleted[]> {
+  return desk.audit.during(
+    { actor: actor.name, verb: 'delete', quarantineId, detail: { recipients } },
+    async () => {
+      const { slots } = await open(actor, desk, quarantineId);
+      const wanted = chosen(slots, recipients, 'delete', quarantineId);
+      const mine = await claimCopies(actor, desk, wanted, ['held', 'unconfirmed'], 'deleted');
+      const others = await skipped(
+        desk,
+        wanted.filter((row) => !mine.includes(row)),
+      );
+      return [
+        ...mine.map(({ recipient, state }) => ({
+          recipient,
+          kind: 'deleted' as const,
+          detail: `it was ${state}`,
+        })),
+        ...others.map((one) => ({ ...one, kind: 'skipped' as const })),
+      ];
+    },
+    told,
+  );
+}
+
+/** Teaches the spam scanner the message as it was scanned, whatever became of its copies since. */
+export async function learn(
+  actor: Actor,
+  desk: Desk,
+  quarantineId: string,
+  as: LearnAs,
+  signal: AbortSignal,
+): Promise<LearnResult> {
+  return desk.audit.during(
+    { actor: actor.name, verb: 'learn', quarantineId, detail: { as } },
+    async () => {
+      const { record } = await open(actor, desk, quarantineId);
+      return desk.learn(() => desk.quarantine.read(quarantineId), record.sizeBytes, as, signal);
+    },
+    ({ kind }) => kind,
+  );
 }

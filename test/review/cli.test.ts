@@ -21,8 +21,13 @@ const commands = [
   'policy explain',
   'policy check',
   'quarantine list',
+  'quarantine search',
   'quarantine show',
   'quarantine release',
+  'quarantine delete',
+  'quarantine learn',
+  'quarantine export',
+  'history',
 ];
 
 type Answer = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
@@ -60,7 +65,10 @@ test('sluice says what is wrong with a command line, and exits with 64', async (
     [['frobnicate'], 'unknown command "frobnicate": see sluice --help'],
     [
       ['quarantine'],
-      'incomplete command "quarantine": write sluice quarantine list, sluice quarantine show, sluice quarantine release',
+      `incomplete command "quarantine": write ${commands
+        .filter((name) => name.startsWith('quarantine'))
+        .map((name) => `sluice ${name}`)
+        .join(', ')}`,
     ],
     [['policy', 'exp'], 'unknown command "policy exp": see sluice --help'],
     [['scan'], 'scan takes FILE, got nothing: see sluice scan --help'],
@@ -312,7 +320,15 @@ test('sluice quarantine release: exit codes, and who did it', async (t) => {
     [code, JSON.parse(stdout)],
     [
       0,
-      [{ recipient: 'a@example.com', kind: 'released', detail: 'Ok: queued as FAKE4', queueIdOut: 'FAKE4' }],
+      [
+        {
+          quarantineId: id,
+          recipient: 'a@example.com',
+          kind: 'released',
+          detail: 'Ok: queued as FAKE4',
+          queueIdOut: 'FAKE4',
+        },
+      ],
     ],
   );
   const { slots } = await rig.desk.quarantine.get(id);

@@ -11,6 +11,7 @@ import type { FakeReturnSmtpd, FakeScript } from '../fakes/return-smtpd.ts';
 import { type NewItem, openQuarantine, type Quarantine } from '../../filter/quarantine.ts';
 import { formatAddress } from '../../rules/config.ts';
 import { silentLog } from '../../workers/log.ts';
+import { openAudit } from '../../review/audit.ts';
 import type { Desk, ReleaseOptions } from '../../review/verbs.ts';
 import { chunksOf, spamFor } from '../filter/quarantine-rig.ts';
 import { startRig } from '../filter/reinject-rig.ts';
@@ -49,7 +50,10 @@ export async function startDesk(t: TestContext, script: FakeScript = {}): Promis
   const lines: string[] = [];
   const log = { ...silentLog, error: (_: object, text: string) => void lines.push(text) };
   const marker = { scanner: 'Sluice 0', hostname: 'filter.example' };
-  const desk = { quarantine, reinject: reinjector.reinject, marker, log };
+  const audit = await openAudit({ file: join(state, 'review.db'), log });
+  t.after(() => audit.close());
+  const learn = async () => ({ kind: 'off' }) as const;
+  const desk = { quarantine, audit, reinject: reinjector.reinject, marker, learn, log };
   const put = (item = spam(['a@example.com'])) => quarantine.put(item, chunksOf(message));
   return { smtpd, desk, state, config, lines, put };
 }

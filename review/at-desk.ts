@@ -1,0 +1,72 @@
+/**
+ * at-desk — the desk of the command line: quarantine, audit, return smtpd and spam scanner of this site.
+ *
+ * Works beside a running filter and without one: both referee state changes through the same index. Never creates what
+ * is not there: a wrong --config must not look like an empty quarantine.
+ */
+import { existsSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { openStateQuarantine } from '../filter/memory.ts';
+import { createReinjector } from '../filter/reinject.ts';
+import { becomeOwner } from '../filter/state-folder.ts';
+import { createScannerClients } from '../workers/clients.ts';
+import { PermFail } from '../workers/fail.ts';
+import { silentLog } from '../workers/log.ts';
+import { createQueue } from '../workers/queue.ts';
+import { createScanner } from '../workers/scan.ts';
+import type { Site } from '../workers/site.ts';
+import { version } from '../workers/version.ts';
+import { openAudit } from './audit.ts';
+import type { Invocation } from './invocation.ts';
+import { printable } from './table.ts';
+import type { Actor, Desk } from './verbs.ts';
+
+/** Opens the desk for one command, as its user, and closes it whatever happens. */
+export async function atDesk(
+  invocation: Invocation,
+  act: (desk: Desk, actor: Actor, site: Site) => Promise<number>,
+): Promise<number> {
+  const site = siteWithState(invocation);
+  const { state, reinject: address } = site.config;
+  await using opened = new AsyncDisposableStack();
+  const closing = <T extends { close(): Promise<unknown> }>(one: T): T =>
+    opened.adopt(one, async () => void (await one.close()));
+  const log = { ...silentLog, error: complain };
+  // What keeps a database from answering is told by the command that asked it.
+  const quarantine = closing(await openStateQuarantine(state, silentLog));
+  const audit = closing(await openAudit({ file: join(state, 'review.db'), log: silentLog }));
+  const host = hostname();
+  const reinjector = closing(
+    createReinjector({ address, hostname: host, connectionsMax: 1, log: silentLog }),
+  );
+  const scanner = createScanner(createScannerClients(site.config, silentLog));
+  const queue = closing(createQueue({ spool: { get: () => undefined }, scanner }));
+  const learn: Desk['learn'] = (...message) => queue.learn(...message);
+  const marker = { scanner: `Sluice ${version}`, hostname: host };
+  const { reinject } = reinjector;
+  return await act({ quarantine, audit, reinject, marker, learn, log }, actorOf(invocation), site);
+}
+
+/** The site, whose state folder is there; this process works as its owner from here on. */
+export function siteWithState({ site }: Invocation): Site {
+  const read = site();
+  const { state } = read.config;
+  if (!existsSync(state))
+    throw new PermFail(
+      `Cannot open the quarantine: there is no ${state}: is this the configuration that the filter runs with?`,
+    );
+  becomeOwner(state, silentLog);
+  return read;
+}
+
+/** The command line's actor: may everything. */
+export function actorOf({ user }: Invocation): Actor {
+  return { name: `cli:${user}` };
+}
+
+/** What goes wrong beside the answer, as a line for people. */
+function complain(fields: object, message: string): void {
+  const why = 'err' in fields && fields.err instanceof Error ? `: ${fields.err.message}` : '';
+  process.stderr.write(`sluice: ${printable(`${message}${why}`)}\n`);
+}
