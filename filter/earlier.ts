@@ -35,24 +35,23 @@ export async function repeatEarlier(walk: Walk): Promise<Earlier> {
 /** Repeats what the ledger knows; gives the number of failed attempts of whoever is left. */
 async function askLedger(walk: Walk): Promise<number> {
   const { identity, settlements, effects, transaction } = walk;
-  const entries = await effects.ledger.lookup([...identity.keys.values()]);
+  const recalled = await effects.ledger.recall([...identity.keys.values()], identity.queueId ?? '');
   for (const recipient of settlements.open()) {
-    const entry = entries.get(identity.keys.get(recipient) ?? '');
+    const entry = recalled.entries.get(identity.keys.get(recipient) ?? '');
     if (entry !== undefined) settlements.repeat(recipient, entry);
   }
   if (settlements.open().length === 0) return 0;
-  await deferLoop(walk);
+  deferLoop(walk, recalled.queueIdsOut);
   // Read and not written, as on a full disk or behind a lock: several groups on SMTP would be doubled (W5).
   if (transaction.protocol === 'smtp') await effects.ledger.check();
-  return effects.ledger.attempts(keysOf(identity, settlements.open()));
+  const keys = keysOf(identity, settlements.open());
+  return Math.max(0, ...keys.map((key) => recalled.attempts.get(key) ?? 0));
 }
 
 /** The return smtpd's own Received line on top: it gave us back what we had given it. */
-async function deferLoop({ identity, settlements, effects }: Walk): Promise<void> {
+function deferLoop({ identity, settlements, effects }: Walk, queueIdsOut: readonly string[]): void {
   const { queueId, facts } = identity;
-  if (queueId === null || facts.topReceivedId === null) return;
-  const idsOut = await effects.ledger.queueIdsOut(queueId);
-  if (!idsOut.includes(facts.topReceivedId)) return;
+  if (facts.topReceivedId === null || !queueIdsOut.includes(facts.topReceivedId)) return;
   const about = { queueId, returnedAs: facts.topReceivedId, alarm: true };
   effects.log.error(about, 'Content filter loop: the return smtpd must not filter; message deferred');
   settlements.deferRest('loop');

@@ -21,18 +21,24 @@ export type LedgerEntry = {
   readonly at: number;
 };
 
+/** What is known of a hand-off that comes (again). */
+export type Recalled = {
+  /** The outcomes there are, by key. */
+  readonly entries: ReadonlyMap<string, LedgerEntry>;
+  /** How often a living scanner failed on it, by key; a key that is not in it: never. */
+  readonly attempts: ReadonlyMap<string, number>;
+  /** Queue ids that the return smtpd gave to what this message became, for the detection of loops. */
+  readonly queueIdsOut: readonly string[];
+};
+
 /** The ledger; every method rejects with TempFail while its database is down. */
 export interface Ledger {
-  /** The entries there are for these keys. */
-  lookup(keys: readonly string[]): Promise<ReadonlyMap<string, LedgerEntry>>;
+  /** What is known of these keys and of their message's queue id. */
+  recall(keys: readonly string[], queueId: string): Promise<Recalled>;
   /** On disk when it resolves, all or none. A key that has an outcome keeps it; its attempts are forgotten. */
   commit(entries: readonly LedgerEntry[]): Promise<void>;
-  /** How often a living scanner failed on this hand-off; of several keys the highest count. */
-  attempts(keys: string | readonly string[]): Promise<number>;
   /** Counts one more attempt for each key. */
   noteAttempt(keys: readonly string[]): Promise<void>;
-  /** Queue ids that the return smtpd gave to what this message became, for the detection of loops. */
-  queueIdsOut(queueId: string): Promise<string[]>;
   /** Forgets what is older than Postfix's maximal_queue_lifetime and a day before `now`. */
   sweep(now: number): Promise<void>;
   /** Resolves where the ledger can be written now. */
@@ -77,11 +83,9 @@ export async function openLedger(options: {
   const { file, log, keepMs = 6 * dayMs, now = Date.now } = options;
   const store = await openStore({ file, migrations, synchronous: 'FULL', log });
   return {
-    lookup: (keys) => lookup(store, keys),
+    recall: (keys, queueId) => recall(store, keys, queueId),
     commit: (entries) => commit(store, entries),
-    attempts: (keys) => attempts(store, typeof keys === 'string' ? [keys] : keys),
     noteAttempt: (keys) => noteAttempt(store, keys, now()),
-    queueIdsOut: (queueId) => queueIdsOut(store, queueId),
     sweep: (at) => sweep(store, at - keepMs),
     check: () => store.check(),
     close: () => store.close(),
@@ -107,14 +111,27 @@ export function createInFlight(): {
   };
 }
 
-async function lookup(store: Store, keys: readonly string[]): Promise<Map<string, LedgerEntry>> {
-  if (keys.length === 0) return new Map();
-  const rows = await store.all<Omit<LedgerEntry, 'reply'> & { reply: string }>(
-    `SELECT key, queue_id AS queueId, outcome, queue_id_out AS queueIdOut, quarantine_id AS quarantineId, reply, at
-       FROM entry WHERE key IN (SELECT value FROM json_each(?))`,
-    [JSON.stringify(keys)],
-  );
-  return new Map(rows.map((row) => [row.key, { ...row, reply: JSON.parse(row.reply) as Reply }]));
+const recalling = [
+  `SELECT key, queue_id AS queueId, outcome, queue_id_out AS queueIdOut, quarantine_id AS quarantineId, reply, at
+     FROM entry WHERE key IN (SELECT value FROM json_each(?))`,
+  'SELECT key, count FROM attempt WHERE key IN (SELECT value FROM json_each(?))',
+  'SELECT DISTINCT queue_id_out AS id FROM entry WHERE queue_id = ? AND queue_id_out IS NOT NULL',
+];
+
+/** Every message begins with it: one request for all three. An outcome that is being committed has had no reply yet. */
+async function recall(store: Store, keys: readonly string[], queueId: string): Promise<Recalled> {
+  const params = [JSON.stringify(keys), JSON.stringify(keys), queueId];
+  const rows = await store.read(recalling.map((sql, at) => ({ sql, params: [params[at] ?? ''] })));
+  const [entries, attempts, out] = rows as [
+    (Omit<LedgerEntry, 'reply'> & { reply: string })[],
+    { key: string; count: number }[],
+    { id: string }[],
+  ];
+  return {
+    entries: new Map(entries.map((row) => [row.key, { ...row, reply: JSON.parse(row.reply) as Reply }])),
+    attempts: new Map(attempts.map(({ key, count }) => [key, count])),
+    queueIdsOut: out.map(({ id }) => id),
+  };
 }
 
 async function commit(store: Store, entries: readonly LedgerEntry[]): Promise<void> {
@@ -142,14 +159,6 @@ async function commit(store: Store, entries: readonly LedgerEntry[]): Promise<vo
   await store.transaction([...added, settled]);
 }
 
-async function attempts(store: Store, keys: readonly string[]): Promise<number> {
-  const [row] = await store.all<{ count: number }>(
-    'SELECT coalesce(max(count), 0) AS count FROM attempt WHERE key IN (SELECT value FROM json_each(?))',
-    [JSON.stringify(keys)],
-  );
-  return row?.count ?? 0;
-}
-
 async function noteAttempt(store: Store, keys: readonly string[], at: number): Promise<void> {
   await store.transaction(
     [...new Set(keys)].map((key) => ({
@@ -157,14 +166,6 @@ async function noteAttempt(store: Store, keys: readonly string[], at: number): P
       params: [key, at],
     })),
   );
-}
-
-async function queueIdsOut(store: Store, queueId: string): Promise<string[]> {
-  const rows = await store.all<{ id: string }>(
-    'SELECT DISTINCT queue_id_out AS id FROM entry WHERE queue_id = ? AND queue_id_out IS NOT NULL',
-    [queueId],
-  );
-  return rows.map(({ id }) => id);
 }
 
 /** In small steps, so that a commit of the mail flow never waits long behind it. */

@@ -47,12 +47,10 @@ export function timed(
       find: time('quarantine', quarantine.find.bind(quarantine)),
     },
     ledger: {
-      lookup: time('ledger', ledger.lookup.bind(ledger)),
+      recall: time('ledger', ledger.recall.bind(ledger)),
       check: time('ledger', ledger.check.bind(ledger)),
       commit: time('ledger', ledger.commit.bind(ledger)),
-      attempts: time('ledger', ledger.attempts.bind(ledger)),
       noteAttempt: time('ledger', ledger.noteAttempt.bind(ledger)),
-      queueIdsOut: time('ledger', ledger.queueIdsOut.bind(ledger)),
     },
   };
 }

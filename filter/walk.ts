@@ -23,7 +23,7 @@ export type Effects = {
   readonly scan: Queue['scan'];
   readonly quarantine: Pick<Quarantine, 'put' | 'find'>;
   readonly reinject: Reinjector['reinject'];
-  readonly ledger: Pick<Ledger, 'lookup' | 'check' | 'commit' | 'attempts' | 'noteAttempt' | 'queueIdsOut'>;
+  readonly ledger: Pick<Ledger, 'recall' | 'check' | 'commit' | 'noteAttempt'>;
   readonly inFlight: ReturnType<typeof createInFlight>;
   readonly history: Pick<History, 'record'>;
   readonly policies: () => Policies;

@@ -181,7 +181,10 @@ test('Ledger.commit() whose sync to disk fails is TempFail, the next is committe
   await child.kill();
   const ledger = await openLedger({ file, log: recordingLog() });
   context.after(() => ledger.close());
-  assert.deepEqual([...(await ledger.lookup(['zero', 'one', 'two'])).keys()].toSorted(), ['two', 'zero']);
+  assert.deepEqual([...(await ledger.recall(['zero', 'one', 'two'], '')).entries.keys()].toSorted(), [
+    'two',
+    'zero',
+  ]);
 });
 
 test('History.record() syncs a discard to disk, and nothing else', async (context) => {
@@ -232,7 +235,7 @@ test('Everything on one full disk: each call fails as it should, and all recover
   await untilAllRefuse(all);
   free();
   await allWork(all, 'after');
-  assert.equal((await all.ledger.lookup(['before', 'after'])).size, 2);
+  assert.equal((await all.ledger.recall(['before', 'after'], '')).entries.size, 2);
   assert.deepEqual(lookInto(join(state, 'quarantine')).temporary, []);
 });
 
@@ -257,5 +260,5 @@ test('Everything opened on a read-only disk: TempFail, and recovers when it can 
   assert.equal((await all.quarantine.find(known)).size, 2);
   root('mount', '-o', 'remount,rw', state);
   await allWork(all, 'after');
-  assert.equal((await all.ledger.lookup(['before', 'after'])).size, 2);
+  assert.equal((await all.ledger.recall(['before', 'after'], '')).entries.size, 2);
 });

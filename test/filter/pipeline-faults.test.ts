@@ -44,12 +44,10 @@ const effectNames = [
   'put',
   'find',
   'reinject',
-  'lookup',
+  'recall',
   'check',
   'commit',
-  'attempts',
   'noteAttempt',
-  'queueIdsOut',
   'record',
 ] as const satisfies readonly EffectName[];
 
@@ -180,8 +178,7 @@ function assertOnce(world: World, recipient: Recipient, fault: Fault | null): vo
   const name = nameOf(recipient);
   const [accepted, held] = [world.timesAccepted(name), world.timesHeld(name)];
   // W1 is a death between the return smtpd's 250 and the note; a ledger that fails leaves the same gap.
-  const gap =
-    fault !== null && ['reinject', 'commit', 'lookup', 'queueIdsOut', 'attempts'].includes(fault.name);
+  const gap = fault !== null && ['reinject', 'commit', 'recall'].includes(fault.name);
   assert.ok(accepted <= (gap ? 2 : 1), `${name} delivered ${accepted} times`);
   assert.ok(held <= 1, `${name} held ${held} times`);
   assert.ok(gap || accepted + held <= 1, `${name} delivered and held`);
@@ -191,7 +188,7 @@ function assertOnce(world: World, recipient: Recipient, fault: Fault | null): vo
 
 /** W1 is a death between the return smtpd's 250 and the note; a ledger that fails leaves the same gap. */
 function opensGap(fault: Fault | null): boolean {
-  return fault !== null && ['reinject', 'commit', 'lookup', 'queueIdsOut', 'attempts'].includes(fault.name);
+  return fault !== null && ['reinject', 'commit', 'recall'].includes(fault.name);
 }
 
 function pointOf({ name, nth, when, how }: Fault): Point {

@@ -90,12 +90,10 @@ export type EffectName =
   | 'put'
   | 'find'
   | 'reinject'
-  | 'lookup'
+  | 'recall'
   | 'check'
   | 'commit'
-  | 'attempts'
   | 'noteAttempt'
-  | 'queueIdsOut'
   | 'record';
 export type When = 'before' | 'after';
 
@@ -260,21 +258,19 @@ export class World {
       act: (...args: Arguments) => Result,
     ) => (...args: Arguments) => Promise<Awaited<Result>>,
   ): Effects['ledger'] {
-    const counts = (keys: string | readonly string[]) =>
-      (typeof keys === 'string' ? [keys] : keys).map((key) => this.attempts.get(key) ?? 0);
     return {
-      lookup: through('lookup', (keys) => new Map(keys.flatMap((key) => this.#entry(key)))),
+      recall: through('recall', (keys, queueId) => ({
+        entries: new Map(keys.flatMap((key) => this.#entry(key))),
+        attempts: this.attempts,
+        queueIdsOut: [...this.ledger.values()].flatMap((entry) =>
+          entry.queueId === queueId ? (entry.queueIdOut ?? []) : [],
+        ),
+      })),
       check: through('check', () => undefined),
       commit: through('commit', (entries) => this.#commit(entries)),
-      attempts: through('attempts', (keys) => Math.max(0, ...counts(keys))),
       noteAttempt: through('noteAttempt', (keys) => {
         for (const key of keys) this.attempts.set(key, (this.attempts.get(key) ?? 0) + 1);
       }),
-      queueIdsOut: through('queueIdsOut', (queueId) =>
-        [...this.ledger.values()].flatMap((entry) =>
-          entry.queueId === queueId ? (entry.queueIdOut ?? []) : [],
-        ),
-      ),
     } satisfies Partial<Ledger>;
   }
 

@@ -61,7 +61,7 @@ test('filterMessage() decides per recipient and acts in order: quarantine, disca
     '250 2.0.0 Ok: handed to the return smtpd: queued as B12',
   ]);
   const order = 'put commit record commit reinject commit reinject commit record';
-  assert.equal(world.calls.join(' '), `lookup queueIdsOut attempts find scan ${order}`);
+  assert.equal(world.calls.join(' '), `recall find scan ${order}`);
   assert.deepEqual(
     world.accepted.map(({ name, job }) => [name, job.recipients.length]),
     [
@@ -101,7 +101,7 @@ test('filterMessage() repeats every outcome to a retry, word for word, whatever 
       assert.deepEqual(await world.attempt({ protocol, recipients: copies, report }), first, protocol);
     }
     assert.deepEqual(events, seen, protocol);
-    assert.equal(world.calls.join(' '), 'lookup record lookup record lookup record');
+    assert.equal(world.calls.join(' '), 'recall record recall record recall record');
     assert.deepEqual(
       world.rows.at(-1)?.outcomes.map(({ recipient }) => recipient),
       recipients.map(({ address }) => address),
@@ -220,11 +220,10 @@ test('filterMessage() after a crash between quarantine and ledger finds the item
     const held = `250 2.0.0 Ok: held in quarantine: ${items[0]?.quarantineId}`;
     assert.deepEqual(textsOf(replies), protocol === 'smtp' ? [held] : [held, held]);
     assert.deepEqual([world.events, world.calls.includes('scan')], [[], false]);
-    const noted = await ledger.lookup(
-      items[0] === undefined ? [] : await keysIn(quarantine, items[0].quarantineId),
-    );
+    const keys = items[0] === undefined ? [] : await keysIn(quarantine, items[0].quarantineId);
+    const noted = await ledger.recall(keys, '');
     assert.deepEqual(
-      [...noted.values()].map(({ outcome }) => outcome),
+      [...noted.entries.values()].map(({ outcome }) => outcome),
       ['held', 'held'],
     );
   }
@@ -237,7 +236,7 @@ test('filterMessage() with the ledger down: LMTP flows, SMTP gets 451', async (t
     codesOf(await world.attempt({ recipients: [deliver, hold], report: scored(25), effects: { ledger } })),
     [250, 250],
   );
-  await world.attempt({ ident: 'D1', recipients: [defer], report: unchecked(), at: failing('lookup') });
+  await world.attempt({ ident: 'D1', recipients: [defer], report: unchecked(), at: failing('recall') });
   assert.ok(!world.calls.includes('noteAttempt'));
   assert.ok(
     world.lines.some(
@@ -256,17 +255,15 @@ test('filterMessage() with a ledger that can be read but not written: SMTP gets 
 });
 
 test('filterMessage() with the ledger down delivers nothing that is held', async () => {
-  for (const name of ['lookup', 'queueIdsOut', 'attempts'] as const) {
-    const world = new World(spool);
-    await world.attempt({ recipients: [hold], report: infected, at: dying('commit', 'before') });
-    const replies = await world.attempt({
-      recipients: [{ ...hold }],
-      report: scored(0),
-      at: failing(name, 'before', 9),
-    });
-    assert.match(textsOf(replies)?.join() ?? '', /^250 2\.0\.0 Ok: held in quarantine/, name);
-    assert.deepEqual(world.events, ['held c@hold.test'], name);
-  }
+  const world = new World(spool);
+  await world.attempt({ recipients: [hold], report: infected, at: dying('commit', 'before') });
+  const replies = await world.attempt({
+    recipients: [{ ...hold }],
+    report: scored(0),
+    at: failing('recall', 'before', 9),
+  });
+  assert.match(textsOf(replies)?.join() ?? '', /^250 2\.0\.0 Ok: held in quarantine/);
+  assert.deepEqual(world.events, ['held c@hold.test']);
 });
 
 test('filterMessage() answers 451 while the same hand-off is in flight, and takes it afterwards', async () => {

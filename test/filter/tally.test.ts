@@ -35,12 +35,10 @@ function slowEffects() {
     reinject: take(20, []),
     quarantine: { put: take(7, 'id'), find: take(3, new Map()) },
     ledger: {
-      lookup: take(1, new Map()),
       check: take(1, undefined),
       commit: take(1, undefined),
-      attempts: take(1, 0),
       noteAttempt: take(1, undefined),
-      queueIdsOut: async () => {
+      recall: async () => {
         now += 1;
         throw new Error('down');
       },
@@ -59,13 +57,11 @@ test('timed() adds up the time of each stage, of failing effects too, and passes
   await reinject(nothing, nothing);
   assert.equal(await quarantine.put(nothing, nothing), 'id');
   await quarantine.find([]);
-  await ledger.lookup([]);
   await ledger.check();
   await ledger.commit([]);
-  await ledger.attempts([]);
   await ledger.noteAttempt([]);
-  await assert.rejects(ledger.queueIdsOut('x'), /down/);
-  assert.deepEqual(tally.ms, { receive: 5, scan: 100, quarantine: 10, reinject: 40, ledger: 6 });
+  await assert.rejects(ledger.recall([], 'x'), /down/);
+  assert.deepEqual(tally.ms, { receive: 5, scan: 100, quarantine: 10, reinject: 40, ledger: 4 });
 });
 
 test('filterMessage() tells times by stage, and what is not reached takes none', async () => {
