@@ -21,7 +21,10 @@ export function ownCopies<Copy extends { readonly recipient: string }>(
   copies: readonly Copy[],
 ): readonly Copy[] {
   if (domains === undefined) return copies;
-  return copies.filter(({ recipient }) => domains.includes(domainOf(canonicalAddress(recipient) ?? '')));
+  return copies.filter(({ recipient }) => {
+    const canonical = canonicalAddress(recipient);
+    return canonical !== null && domains.includes(domainOf(canonical));
+  });
 }
 
 /** The record without what speaks of others; positions in its lists stay, for slots and dispositions count into them. */

@@ -43,19 +43,21 @@ export async function listHistory(invocation: Invocation): Promise<number> {
     const told = opened.adopt(await openHistory({ file, log: silentLog, asItStands: true }), (one) =>
       one.close(),
     );
-    return history(actorOf(invocation), { audit, history: told }, query, paging);
+    return await history(actorOf(invocation), { audit, history: told }, query, paging);
   }
 }
 
 function linesOf(scan: HistoryRow): string[][] {
-  return scan.outcomes.map((outcome) => [
+  // A message may have ended before anything was decided for anybody.
+  const all: readonly (OutcomeRow | null)[] = scan.outcomes.length === 0 ? [null] : scan.outcomes;
+  return all.map((outcome) => [
     localTime(scan.at),
     scan.queueId ?? '',
-    outcomeText(outcome),
-    scoreText(outcome.score ?? scan.score),
+    outcome === null ? '' : outcomeText(outcome),
+    scoreText(outcome?.score ?? scan.score),
     scan.from ?? (scan.sender === '' ? '<>' : scan.sender),
-    outcome.recipient,
-    outcome.queueIdOut ?? outcome.quarantineId ?? '',
+    outcome?.recipient ?? '',
+    outcome?.queueIdOut ?? outcome?.quarantineId ?? '',
     scan.subject ?? '',
   ]);
 }
