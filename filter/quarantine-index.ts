@@ -40,6 +40,9 @@ const migrations = [
    CREATE INDEX item_recipient_held_at ON item_recipient (held_at);
    CREATE INDEX item_recipient_expires_at ON item_recipient (state, expires_at);`,
   searchMigration,
+  // 0: changed here, and not known to stand in states.jsonl yet.
+  `ALTER TABLE item_recipient ADD COLUMN recorded INTEGER NOT NULL DEFAULT 1;
+   CREATE INDEX item_recipient_unrecorded ON item_recipient (quarantine_id) WHERE recorded = 0;`,
 ];
 
 /** One recipient's held copy as it stands; `queueIdOut` is the return smtpd's after a release. */
@@ -123,6 +126,9 @@ function indexOn(store: Store) {
     slotsOf: (quarantineIds: readonly string[]) => slotsOf(store, quarantineIds),
     size: () => size(store),
     change: (quarantineId: string, changes: readonly StateChange[]) => change(store, quarantineId, changes),
+    noteRecorded: (quarantineId: string, changes: readonly StateChange[]) =>
+      noteRecorded(store, quarantineId, changes),
+    unrecorded: () => unrecorded(store),
     idsFrom: (digit: string) => idsFrom(store, digit),
     flag: (quarantineId: string, flag: 'missing' | null) => setFlag(store, quarantineId, flag),
     releasing: () => releasing(store),
@@ -311,13 +317,37 @@ async function change(store: Store, quarantineId: string, changes: readonly Stat
   const changed = await store.transaction(
     changes.map(({ slot, from, to, actor, at, owner, queueIdOut }, index) => ({
       sql: `UPDATE item_recipient
-               SET state = ?, actor = ?, at = ?, owner = ?, queue_id_out = coalesce(?, queue_id_out),
+               SET state = ?, actor = ?, at = ?, owner = ?, queue_id_out = coalesce(?, queue_id_out), recorded = 0,
                    trail = json_insert(trail, '$[#]', json(?))
              WHERE quarantine_id = ? AND slot = ? AND state = ?`,
       params: [to, actor, at, owner, queueIdOut, JSON.stringify(changes[index]), quarantineId, slot, from],
     })),
   );
   return changed.map(({ changes: rows }) => rows === 1);
+}
+
+/** These changes stand in the item's folder now; one that somebody made since does not. */
+async function noteRecorded(
+  store: Store,
+  quarantineId: string,
+  changes: readonly StateChange[],
+): Promise<void> {
+  await store.transaction(
+    changes.map(({ slot, to, at }) => ({
+      sql: `UPDATE item_recipient SET recorded = 1 WHERE quarantine_id = ? AND slot = ? AND state = ? AND at = ?`,
+      params: [quarantineId, slot, to, at],
+    })),
+  );
+}
+
+/** Copies whose last change may not stand in their folder: a process is at it, or died there. */
+async function unrecorded(store: Store): Promise<SlotRow[]> {
+  const rows = await store.all<{ id: string; slot: number }>(
+    'SELECT quarantine_id AS id, slot FROM item_recipient WHERE recorded = 0',
+  );
+  const wanted = new Set(rows.map(({ id, slot }) => `${id} ${slot}`));
+  const slots = await slotsOf(store, [...new Set(rows.map(({ id }) => id))]);
+  return slots.filter(({ quarantineId, slot }) => wanted.has(`${quarantineId} ${slot}`));
 }
 
 /** Ids that begin with this hex digit. */

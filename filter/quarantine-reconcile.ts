@@ -8,6 +8,7 @@
 import { PermFail, TempFail } from '../workers/fail.ts';
 import { ownerState } from './owner.ts';
 import {
+  appendChanges,
   digits,
   listItems,
   prepareFolder,
@@ -29,6 +30,8 @@ export type Reconciled = {
   readonly broken: readonly { quarantineId: string; why: string }[];
   /** Releases that a process left half way when it died: shown as unconfirmed. */
   readonly unconfirmed: readonly { quarantineId: string; slot: number }[];
+  /** Changes of state that a process had made and not yet written into the folder when it died. */
+  readonly recorded: number;
   /** Items deleted earlier whose octets had remained. */
   readonly removed: number;
   /** Unfinished puts of dead processes. */
@@ -46,9 +49,10 @@ export async function reconcile(parts: Parts): Promise<Reconciled> {
   await prepareFolder(folder).catch(failUsing(folder));
   await index.fillSearch();
   const compared = await compare(parts);
+  const recorded = await recordAbandoned(parts);
   const unconfirmed = await unconfirm(parts);
   const removed = await removeUnwanted(parts);
-  const result = { ...compared, unconfirmed, removed };
+  const result = { ...compared, recorded, unconfirmed, removed };
   const quiet = compared.missing.length + compared.broken.length + unconfirmed.length === 0;
   log[quiet ? 'info' : 'warn'](result, 'quarantine reconciled');
   return result;
@@ -99,7 +103,7 @@ function* inBatches(quarantineIds: readonly string[]): Generator<readonly string
 }
 
 /** In sixteen parts, so that a million items need little memory. */
-async function compare(parts: Parts): Promise<Omit<Reconciled, 'unconfirmed' | 'removed'>> {
+async function compare(parts: Parts): Promise<Omit<Reconciled, 'recorded' | 'unconfirmed' | 'removed'>> {
   const { folder, index, now } = parts;
   const missing: string[] = [];
   const broken: { quarantineId: string; why: string }[] = [];
@@ -128,14 +132,39 @@ async function compare(parts: Parts): Promise<Omit<Reconciled, 'unconfirmed' | '
   return { indexed, missing, broken, swept };
 }
 
+/** Writes into the folders what index and folder must agree on, where the process that changed the index died. */
+async function recordAbandoned({ folder, index, log, now }: Parts): Promise<number> {
+  let recorded = 0;
+  for (const { quarantineId, slot, state, owner, at, trail } of await index.unrecorded()) {
+    const last = trail.at(-1);
+    if (last === undefined || mayLive(owner, at, now())) continue;
+    try {
+      const known = (await readChanges(folder, quarantineId)).findLast((change) => change.slot === slot);
+      if ((known?.to ?? 'held') !== state) {
+        await appendChanges(folder, quarantineId, [last]);
+        recorded++;
+      }
+      await index.noteRecorded(quarantineId, [last]);
+    } catch (error) {
+      // Its folder may be missing, which is told elsewhere.
+      log.warn({ err: error, quarantineId }, 'state not recorded in the item folder');
+    }
+  }
+  return recorded;
+}
+
+/** Whether the process that did something at `at` may still be at it. */
+function mayLive(owner: string | null, at: number, now: number): boolean {
+  const state = owner === null ? 'dead' : ownerState(owner);
+  return state === 'alive' || (state === 'unknown' && now - at <= unjudgedAgeMs);
+}
+
 /** A release whose process died may have happened or not: only a human can tell (W6). */
 async function unconfirm(parts: Parts): Promise<{ quarantineId: string; slot: number }[]> {
   const unconfirmed: { quarantineId: string; slot: number }[] = [];
   const claim = { from: 'releasing', to: 'unconfirmed', actor: 'reconcile', queueIdOut: null } as const;
   for (const { quarantineId, slot, owner, at } of await parts.index.releasing()) {
-    const state = ownerState(owner);
-    const old = parts.now() - at > unjudgedAgeMs;
-    if (state === 'alive' || (state === 'unknown' && !old)) continue;
+    if (mayLive(owner, at, parts.now())) continue;
     const [changed] = await changeState(parts, quarantineId, [slot], claim);
     if (changed === true) unconfirmed.push({ quarantineId, slot });
   }

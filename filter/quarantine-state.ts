@@ -3,7 +3,8 @@
  *
  * The index is the referee (compare-and-set, so that of two processes one wins); the item folder is the memory
  * (states.jsonl, fsynced before anybody acts on the change), so that an index that is lost and rebuilt never shows a
- * released or deleted copy as held again. Octets go only after both say that nobody wants them.
+ * released or deleted copy as held again. Octets go only after both say that nobody wants them. A process that dies
+ * between the two leaves a row that is marked as not recorded: the next reconcile writes it into the folder.
  */
 import { PermFail } from '../workers/fail.ts';
 import type { Log } from '../workers/log.ts';
@@ -90,4 +91,8 @@ async function record(
     await parts.index.change(quarantineId, back);
     throw error;
   }
+  await parts.index.noteRecorded(quarantineId, changes).catch((error: unknown) => {
+    // The next start sees that it stands there already.
+    parts.log.warn({ err: error, quarantineId }, 'state recorded, but not noted as such');
+  });
 }

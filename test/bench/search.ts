@@ -116,7 +116,7 @@ function fillQuarantine(file: string): void {
     `INSERT INTO item VALUES (?, ?, ?, ?, 'inbound', ?, ?, ?, ?, 5000, '', ?, ?, 1, NULL, ? << 20)`,
   );
   const slot = database.prepare(
-    `INSERT INTO item_recipient VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, NULL, ?, NULL, NULL, '[]')`,
+    `INSERT INTO item_recipient VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, NULL, ?, NULL, NULL, '[]', 1)`,
   );
   const text = database.prepare('INSERT INTO item_text VALUES (? << 20, ?, ?)');
   database.exec('BEGIN');
