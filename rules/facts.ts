@@ -102,11 +102,14 @@ function valueOf(head: Uint8Array, { valueFrom, to }: Field): string {
   return decodeText(octets).replaceAll(/\r?\n/g, '').trim();
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+const windows1252 = new TextDecoder('windows-1252');
+
 function decodeText(octets: Uint8Array): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(octets);
+    return utf8.decode(octets);
   } catch {
-    return new TextDecoder('windows-1252').decode(octets); // 8-bit text without a charset: the commonest of them
+    return windows1252.decode(octets); // 8-bit text without a charset: the commonest of them
   }
 }
 

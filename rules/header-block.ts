@@ -42,6 +42,23 @@ export function stepLabel(state: LabelState, octet: number): LabelState | LineKi
   return 'name';
 }
 
+/**
+ * What the line at `from` is, and the octet behind its label; null where `octets` end before that can be told. The octets
+ * of a name are passed over in one go, because nearly every line begins with them.
+ */
+export function readLabel(octets: Uint8Array, from: number): { kind: LineKind; end: number } | null {
+  const limit = Math.min(octets.length, from + labelOctetsMax);
+  let at = from;
+  while (at < limit && isNameOctet(octets[at] ?? 0)) at++;
+  let state: LabelState = at === from ? 'start' : 'name';
+  for (; at < limit; at++) {
+    const step = stepLabel(state, octets[at] ?? 0);
+    if (isLineKind(step)) return { kind: step, end: at + 1 };
+    state = step;
+  }
+  return limit === from + labelOctetsMax ? { kind: 'other', end: limit } : null;
+}
+
 /** True for the answers of `stepLabel` that end the label. */
 export function isLineKind(step: LabelState | LineKind): step is LineKind {
   return step === 'field' || step === 'continuation' || step === 'blank' || step === 'other';
@@ -49,15 +66,17 @@ export function isLineKind(step: LabelState | LineKind): step is LineKind {
 
 /** Name in lower case of the field whose label (all up to the colon) is `label`. */
 export function nameOf(label: Uint8Array): string {
-  const end = label.findIndex((octet) => octet === space || octet === tab || octet === colon);
-  return asciiOf(end === -1 ? label : label.subarray(0, end)).toLowerCase();
+  let name = '';
+  for (let at = 0; at < label.length && isNameOctet(label[at] ?? 0); at++)
+    name += String.fromCharCode(label[at] ?? 0);
+  return name.toLowerCase();
 }
 
 /** The fields of the header block at the start of `head`, top to bottom; the last may be cut where `head` ends. */
 export function* fieldsOf(head: Uint8Array): Generator<Field> {
   let open: { name: string; from: number; valueFrom: number; to: number } | undefined;
   for (let at = 0; at < head.length; ) {
-    const { kind, end } = readLabel(head, at);
+    const { kind, end } = readLabel(head, at) ?? { kind: 'other', end: head.length };
     const next = lineEnd(head, at);
     if (kind === 'continuation' && open !== undefined) open.to = next;
     else {
@@ -74,8 +93,36 @@ export function* fieldsOf(head: Uint8Array): Generator<Field> {
 /** Octets as a string, one character each (ISO 8859-1): for text that is known to be ASCII. */
 export function asciiOf(octets: Uint8Array): string {
   let text = '';
-  for (const octet of octets) text += String.fromCharCode(octet);
+  for (let at = 0; at < octets.length; at++) text += String.fromCharCode(octets[at] ?? 0);
   return text;
+}
+
+/** Parts of one output in order. Neighbours in memory become one: what nothing is taken from leaves uncopied. */
+export class Parts {
+  readonly #done: Uint8Array[] = [];
+  #buffer: ArrayBufferLike | null = null;
+  #from = 0;
+  #to = 0;
+
+  push(part: Uint8Array): void {
+    if (part.buffer !== this.#buffer || part.byteOffset !== this.#to) {
+      this.#settle();
+      this.#buffer = part.buffer;
+      this.#from = part.byteOffset;
+    }
+    this.#to = part.byteOffset + part.length;
+  }
+
+  joined(): Uint8Array {
+    this.#settle();
+    this.#buffer = null;
+    return joinOctets(this.#done);
+  }
+
+  #settle(): void {
+    if (this.#buffer !== null)
+      this.#done.push(new Uint8Array(this.#buffer, this.#from, this.#to - this.#from));
+  }
 }
 
 /** All parts in one array; a single part is returned as it is. */
@@ -91,15 +138,9 @@ export function joinOctets(parts: readonly Uint8Array[]): Uint8Array {
   return joined;
 }
 
-function readLabel(head: Uint8Array, from: number): { kind: LineKind; end: number } {
-  let state: LabelState = 'start';
-  const limit = Math.min(head.length, from + labelOctetsMax);
-  for (let at = from; at < limit; at++) {
-    const step = stepLabel(state, head[at] ?? 0);
-    if (isLineKind(step)) return { kind: step, end: at + 1 };
-    state = step;
-  }
-  return { kind: 'other', end: limit };
+/** What a field's name is made of (RFC 5322 §3.6.8). */
+function isNameOctet(octet: number): boolean {
+  return octet > space && octet < 0x7f && octet !== colon;
 }
 
 /** Offset behind the LF of the line at `from`, or the end. */

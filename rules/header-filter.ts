@@ -10,11 +10,12 @@ import {
   LF,
   asciiOf,
   isLineKind,
-  joinOctets,
   type LabelState,
   type LineKind,
   labelOctetsMax,
   nameOf,
+  Parts,
+  readLabel,
   stepLabel,
 } from './header-block.ts';
 import { encodeTag, lineOctetsMax, subjectField, tagSubject } from './subject-tag.ts';
@@ -79,7 +80,7 @@ class StreamingFilter implements HeaderFilter {
   }
 
   write(chunk: Uint8Array): Uint8Array {
-    const out: Uint8Array[] = [];
+    const out = new Parts();
     for (let at = 0; at < chunk.length; ) {
       if (this.#place === 'label') at = this.#readLabel(chunk, at, out);
       else if (this.#place === 'line') at = this.#passLine(chunk, at, out);
@@ -89,25 +90,33 @@ class StreamingFilter implements HeaderFilter {
         at = chunk.length;
       }
     }
-    return joinOctets(out);
+    return out.joined();
   }
 
   end(): Uint8Array {
-    const out: Uint8Array[] = [];
+    const out = new Parts();
     if (this.#place === 'subject') this.#tagSubject(out);
     if (this.#place === 'line' && this.#keep && this.#tag !== null) out.push(Uint8Array.of(CR, LF));
-    if (this.#place === 'label' && this.#held.length > 0) this.#judge('other', out);
+    if (this.#place === 'label' && this.#held.length > 0) this.#judgeHeld('other', out);
     else if (this.#place !== 'body') this.#endHeader(out);
-    return joinOctets(out);
+    return out.joined();
   }
 
-  #readLabel(chunk: Uint8Array, from: number, out: Uint8Array[]): number {
+  #readLabel(chunk: Uint8Array, from: number, out: Parts): number {
+    const whole = this.#held.length === 0 ? readLabel(chunk, from) : null;
+    if (whole === null) return this.#readCutLabel(chunk, from, out);
+    this.#judge(whole.kind, chunk.subarray(from, whole.end), out);
+    return whole.end;
+  }
+
+  /** A label that the chunk's end or beginning cuts. */
+  #readCutLabel(chunk: Uint8Array, from: number, out: Parts): number {
     for (let at = from; at < chunk.length; at++) {
       const octet = chunk[at] ?? 0;
       this.#held.push(octet);
       const step = stepLabel(this.#label, octet);
-      if (isLineKind(step)) this.#judge(step, out);
-      else if (this.#held.length === labelOctetsMax) this.#judge('other', out);
+      if (isLineKind(step)) this.#judgeHeld(step, out);
+      else if (this.#held.length === labelOctetsMax) this.#judgeHeld('other', out);
       else {
         this.#label = step;
         continue;
@@ -117,20 +126,24 @@ class StreamingFilter implements HeaderFilter {
     return chunk.length;
   }
 
-  /** The held octets begin a line of this kind. */
-  #judge(kind: LineKind, out: Uint8Array[]): void {
+  #judgeHeld(kind: LineKind, out: Parts): void {
     const held = Uint8Array.from(this.#held);
     this.#held = [];
     this.#label = 'start';
-    this.#place = 'line';
-    if (kind === 'field') return this.#startField(held, out);
-    if (kind === 'continuation' && this.#fields > 0) return this.#pass(held, out);
-    this.#endHeader(out);
-    if (kind === 'continuation') out.push(Uint8Array.of(CR, LF));
-    out.push(held);
+    this.#judge(kind, held, out);
   }
 
-  #startField(label: Uint8Array, out: Uint8Array[]): void {
+  /** These octets begin a line of this kind. */
+  #judge(kind: LineKind, label: Uint8Array, out: Parts): void {
+    this.#place = 'line';
+    if (kind === 'field') return this.#startField(label, out);
+    if (kind === 'continuation' && this.#fields > 0) return this.#pass(label, out);
+    this.#endHeader(out);
+    if (kind === 'continuation') out.push(Uint8Array.of(CR, LF));
+    out.push(label);
+  }
+
+  #startField(label: Uint8Array, out: Parts): void {
     this.#endSignature();
     this.#fields++;
     const name = nameOf(label);
@@ -146,7 +159,7 @@ class StreamingFilter implements HeaderFilter {
     this.#subjectFrom = label.length;
   }
 
-  #passLine(chunk: Uint8Array, from: number, out: Uint8Array[]): number {
+  #passLine(chunk: Uint8Array, from: number, out: Parts): number {
     const lf = chunk.indexOf(LF, from);
     const to = lf === -1 ? chunk.length : lf + 1;
     this.#pass(chunk.subarray(from, to), out);
@@ -154,13 +167,13 @@ class StreamingFilter implements HeaderFilter {
     return to;
   }
 
-  #pass(part: Uint8Array, out: Uint8Array[]): void {
+  #pass(part: Uint8Array, out: Parts): void {
     if (this.#keep) out.push(part);
     if (this.#signature === null) return;
     this.#signature += asciiOf(part.subarray(0, signatureOctetsMax - this.#signature.length));
   }
 
-  #readSubject(chunk: Uint8Array, from: number, out: Uint8Array[]): number {
+  #readSubject(chunk: Uint8Array, from: number, out: Parts): number {
     for (let at = from; at < chunk.length; at++) {
       const octet = chunk[at] ?? 0;
       this.#held.push(octet);
@@ -172,7 +185,7 @@ class StreamingFilter implements HeaderFilter {
     return chunk.length;
   }
 
-  #tagSubject(out: Uint8Array[]): void {
+  #tagSubject(out: Parts): void {
     const line = Uint8Array.from(this.#held);
     const [label, text] = [line.subarray(0, this.#subjectFrom), line.subarray(this.#subjectFrom)];
     out.push(tagSubject(label, text, this.#tag ?? ''));
@@ -182,7 +195,7 @@ class StreamingFilter implements HeaderFilter {
   }
 
   /** A message without Subject gets one as its last field. */
-  #endHeader(out: Uint8Array[]): void {
+  #endHeader(out: Parts): void {
     this.#endSignature();
     if (this.#tag !== null) out.push(subjectField(this.#tag));
     this.#tag = null;

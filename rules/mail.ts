@@ -132,12 +132,14 @@ export type Disposition = {
   readonly alarm: boolean;
 };
 
+const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
+const encoder = new TextEncoder();
+
 /**
  * Wire octets → string, losslessly: valid UTF-8 as itself, any other octet b as the lone surrogate U+DC00+b (the
  * "surrogateescape" of PEP 383). `encodeWire` gives the same octets back.
  */
 export function decodeWire(octets: Uint8Array): string {
-  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   let text = '';
   for (let at = 0; at < octets.length; ) {
     const valid = utf8Size(octets, at);
@@ -150,12 +152,12 @@ export function decodeWire(octets: Uint8Array): string {
 
 /** The octets of a string that `decodeWire` made; for every other string its UTF-8. */
 export function encodeWire(text: string): Uint8Array {
-  if (text.isWellFormed()) return new TextEncoder().encode(text);
+  if (text.isWellFormed()) return encoder.encode(text);
   const octets: number[] = [];
   for (const character of text) {
     const code = character.codePointAt(0) ?? 0;
     if (code >= 0xdc80 && code <= 0xdcff) octets.push(code - 0xdc00);
-    else octets.push(...new TextEncoder().encode(character));
+    else octets.push(...encoder.encode(character));
   }
   return Uint8Array.from(octets);
 }
