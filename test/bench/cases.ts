@@ -95,7 +95,7 @@ export const cases: readonly Case[] = [
   {
     name: 'memory',
     title: '20 messages of 25 MB in flight, virus and spam',
-    contestants: ['sluice'],
+    contestants: ['sluice-disk-spool'],
     load: { sizeBytes: huge, sessions: 20, messages: 20 },
     shortMessages: 20,
   },
@@ -105,7 +105,7 @@ function virusCase(sessions: number, sizeBytes: number, size: string, messages: 
   return {
     name: `virus-${size}-${sessions}`,
     title: `Virus only, ${size.toUpperCase().replace('K', ' KB')}, ${sessions} sessions`,
-    contestants: ['sluice-virus', 'clamsmtp'],
+    contestants: ['sluice-virus', 'clamsmtp', 'clamd'],
     load: { sizeBytes, sessions, messages },
     shortMessages: sessions * 10,
   };

@@ -8,7 +8,7 @@ import type { Target } from './load.ts';
 import { startAmavis, startClamsmtp } from './peers.ts';
 import { prove } from './proof.ts';
 import type { Rig } from './rig.ts';
-import { startSluice } from './sluice.ts';
+import { type SluiceOptions, startSluice } from './sluice.ts';
 
 /** Stalls in milliseconds: how much later than asked for an event loop came round (loop-delay.js). */
 export type LoopDelay = { readonly p50: number; readonly p99: number; readonly max: number };
@@ -25,11 +25,14 @@ export type Contestant = {
 };
 
 const makers = {
-  sluice: (rig: Rig) => startSluice(rig, sluiceOptions('sluice', true, false)),
-  'sluice-virus': (rig: Rig) => startSluice(rig, sluiceOptions('sluice-virus', false, false)),
-  'sluice-slow-fsync': (rig: Rig) => startSluice(rig, sluiceOptions('sluice-slow-fsync', true, true)),
+  sluice: (rig: Rig) => startSluice(rig, sluiceOptions('sluice', {})),
+  'sluice-virus': (rig: Rig) => startSluice(rig, sluiceOptions('sluice-virus', { spam: false })),
+  'sluice-slow-fsync': (rig: Rig) =>
+    startSluice(rig, sluiceOptions('sluice-slow-fsync', { slowFsync: true })),
   'sluice-virus-slow-fsync': (rig: Rig) =>
-    startSluice(rig, sluiceOptions('sluice-virus-slow-fsync', false, true)),
+    startSluice(rig, sluiceOptions('sluice-virus-slow-fsync', { spam: false, slowFsync: true })),
+  'sluice-disk-spool': (rig: Rig) =>
+    startSluice(rig, sluiceOptions('sluice-disk-spool', { diskSpool: true })),
   amavis: startAmavis,
   clamsmtp: startClamsmtp,
   spamd: async (rig: Rig) => bare('spamd', { spamd: rig.spamd.unix.path, clamd: null }),
@@ -45,6 +48,7 @@ export const titles: Readonly<Record<ContestantName, string>> = {
   'sluice-virus': 'Sluice, virus only',
   'sluice-slow-fsync': 'Sluice, fsync + 20 ms',
   'sluice-virus-slow-fsync': 'Sluice, virus only, fsync + 20 ms',
+  'sluice-disk-spool': 'Sluice, spool on disk',
   amavis: 'amavisd-new',
   clamsmtp: 'clamsmtpd',
   spamd: 'bare spamd',
@@ -78,13 +82,9 @@ export class Field {
   }
 }
 
-function sluiceOptions(name: string, spam: boolean, slowFsync: boolean) {
-  return {
-    name,
-    spam,
-    slowFsync,
-    nodeOptions: (process.env.BENCH_NODE_OPTIONS ?? '').split(' ').filter(Boolean),
-  };
+function sluiceOptions(name: string, changes: Partial<SluiceOptions>): SluiceOptions {
+  const nodeOptions = (process.env.BENCH_NODE_OPTIONS ?? '').split(' ').filter(Boolean);
+  return { name, spam: true, slowFsync: false, diskSpool: false, nodeOptions, ...changes };
 }
 
 function bare(name: string, paths: { spamd: string | null; clamd: string | null }): Contestant {

@@ -34,7 +34,7 @@ export async function startAmavis(rig: Rig): Promise<Contestant> {
   const home = join(folder, 'home');
   const { uid, gid } = await userIds('nobody');
   await mkdir(folder);
-  for (const path of [home, ...['tmp', 'var', 'db', 'quarantine'].map((name) => join(home, name))]) {
+  for (const path of [home, ...['var', 'db', 'quarantine'].map((name) => join(home, name))]) {
     await mkdir(path);
     await chown(path, uid, gid);
   }
@@ -60,7 +60,7 @@ function amavisConfig(rig: Rig, home: string, port: number): string {
 include_config_files('/etc/amavis/conf.d/01-debian', '/etc/amavis/conf.d/20-debian_defaults');
 $daemon_user = 'nobody'; $daemon_group = 'nogroup';
 $mydomain = 'bench.example'; $myhostname = 'bench.example';
-$MYHOME = '${home}'; $TEMPBASE = '${home}/tmp'; $helpers_home = '${home}/var';
+$MYHOME = '${home}'; $TEMPBASE = '${rig.temporary.folder}'; $helpers_home = '${home}/var';
 $QUARANTINEDIR = '${home}/quarantine'; $db_home = '${home}/db';
 $pid_file = '${home}/amavisd.pid'; $lock_file = '${home}/amavisd.lock';
 $max_servers = ${spamChildren}; $max_requests = 1000;
@@ -97,7 +97,7 @@ export async function startClamsmtp(rig: Rig): Promise<Contestant> {
     `OutAddress: 127.0.0.1:${rig.sinkPort}`,
     `Listen: 127.0.0.1:${port}`,
     `ClamAddress: ${rig.clamd.unix.path}`,
-    `TempDirectory: ${folder}`,
+    `TempDirectory: ${rig.temporary.folder}`,
     'MaxConnections: 64',
     'User: nobody',
   ];

@@ -16,6 +16,8 @@ export type SluiceOptions = {
   readonly name: string;
   readonly spam: boolean;
   readonly slowFsync: boolean;
+  /** Large messages in flight lie on disk, as by default, and not on the bench's tmpfs. */
+  readonly diskSpool: boolean;
   /** Options for Node itself, as for a profile. */
   readonly nodeOptions: readonly string[];
 };
@@ -73,6 +75,7 @@ function configText(rig: Rig, options: SluiceOptions, folder: string, port: numb
     `clamd: "unix:${rig.clamd.unix.path}"`,
     `spamd: "unix:${rig.spamd.unix.path}"`,
     `state: "${join(folder, 'state')}"`,
+    ...(options.diskSpool ? [] : [`spool: "${join(rig.temporary.folder, options.name)}"`]),
     'health: { filter: null, worker: null, review: null }',
     '',
   ].join('\n');
