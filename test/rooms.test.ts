@@ -18,6 +18,8 @@ const owners: Record<string, readonly string[]> = {
   pino: ['workers/log.ts'],
   'prom-client': ['workers/metrics.ts'],
   'node:sqlite': ['filter/store-thread.ts'],
+  ioredis: ['workers/redis.ts'],
+  bullmq: ['workers/bull.ts'],
   // zod may be named in the few files that check outside data.
   zod: ['filter/quarantine-record.ts', 'workers/queue.ts'],
 };
