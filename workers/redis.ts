@@ -42,9 +42,8 @@ export function connectRedis(
   overrides: RedisOptions = {},
 ): Redis {
   const connection = new Redis({ ...placeOf(redis), ...usual(role), ...byRole[role], ...overrides });
-  connection.on('error', outage.lost);
-  connection.on('ready', outage.back);
-  return connection;
+  // Not back with the first connection that is ready: a full or read-only Redis lets us connect, too (presence.ts).
+  return connection.on('error', outage.lost);
 }
 
 /** An outage of this Redis, told to `log` when it begins and when it ends. */
@@ -94,6 +93,7 @@ function usual(role: RedisRole): RedisOptions {
     connectionName: `sluice-${role}`,
     disableClientInfo: true,
     connectTimeout: connectTimeoutMs,
+    disconnectTimeout: 500,
     // While it loads its dump, it is asked so often whether it is done.
     maxLoadingRetryTime: 500,
     // The kernel finds out about a peer that is gone where nobody waits for an answer (subscriber).
