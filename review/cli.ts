@@ -39,7 +39,7 @@ const some = (names: string) => ({ min: 1, max: Number.POSITIVE_INFINITY, names 
 const any = (names: string) => ({ min: 0, max: Number.POSITIVE_INFINITY, names });
 
 const commands: readonly Command[] = [
-  { name: 'run', options: [], words: { min: 0, max: 1, names: 'all or filter' }, run },
+  { name: 'run', options: ['scanners'], words: { min: 0, max: 1, names: 'all, filter or worker' }, run },
   {
     name: 'check',
     options: ['probe', 'clamd-config', 'postfix-config', 'spamd-user', 'spamd-config'],
@@ -96,6 +96,7 @@ const optionTypes = {
   output: { type: 'string' },
   'all-matching': { type: 'string' },
   confirm: { type: 'string' },
+  scanners: { type: 'string' },
   feed: { type: 'string' },
   recipient: { type: 'string', multiple: true },
   probe: { type: 'string' },

@@ -8,7 +8,7 @@ const overview = `Sluice, an after-queue content filter for Postfix.
 
 Usage: sluice COMMAND [WORDS] [--config FILE] [--json]
 
-  run [all|filter]             take mail from Postfix, filter it, give it back
+  run [all|filter|worker]      take mail from Postfix, filter it, give it back
   check [--probe ADDRESS]      everything around Sluice that mail depends on, each mistake with its remedy
   postfix [--feed lmtp|smtp]   what to add to main.cf and master.cf for this configuration
   scan FILE [--to RCPT]...     verdict and explanation for one message; nothing is moved
@@ -45,11 +45,13 @@ function matching(what: string): string {
 }
 
 const pages: Readonly<Record<string, string>> = {
-  run: `Usage: sluice run [all|filter] [--config FILE]
+  run: `Usage: sluice run [all|filter|worker] [--scanners virus,spam] [--config FILE]
 
 Runs Sluice in the foreground; events go to standard output, one JSON line each.
-  all      (default) supervises the filter process and restarts it when it dies
+  all      (default) supervises the filter, and a worker where redis and a scanner are configured; restarts who dies
   filter   the filter process alone
+  worker   a worker alone: takes scans from Redis; needs neither Postfix nor the state folder
+  --scanners virus,spam   what this worker scans for; default: every scanner that is configured here
 
 SIGHUP reloads policies.yaml. SIGTERM stops accepting, finishes what is in flight, ends with 0.`,
   check: `Usage: sluice check [--probe ADDRESS] [--clamd-config FILE] [--postfix-config DIR]

@@ -17,6 +17,7 @@ export type Options = {
   readonly output?: string | undefined;
   readonly 'all-matching'?: string | undefined;
   readonly confirm?: string | undefined;
+  readonly scanners?: string | undefined;
   readonly feed?: string | undefined;
   readonly recipient?: readonly string[] | undefined;
   readonly probe?: string | undefined;

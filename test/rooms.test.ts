@@ -21,7 +21,7 @@ const owners: Record<string, readonly string[]> = {
   ioredis: ['workers/redis.ts'],
   bullmq: ['workers/bull.ts'],
   // zod may be named in the few files that check outside data.
-  zod: ['filter/quarantine-record.ts', 'workers/queue.ts', 'workers/presence.ts'],
+  zod: ['filter/quarantine-record.ts', 'workers/queue.ts', 'workers/job.ts', 'workers/presence.ts'],
 };
 
 type Import = { readonly file: string; readonly specifier: string; readonly typeOnly: boolean };
