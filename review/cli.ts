@@ -20,6 +20,7 @@ import { explainPolicy, checkPolicies } from './policy-command.ts';
 import { printPostfix } from './postfix-command.ts';
 import { deleteThem, exportHeld, learnThem, releaseHeld } from './quarantine-actions.ts';
 import { listHeld, searchHeld, showHeld } from './quarantine-command.ts';
+import { showQueue } from './queue-command.ts';
 import { run } from './run-command.ts';
 import { scanFile } from './scan-command.ts';
 import { printable } from './table.ts';
@@ -78,6 +79,7 @@ const commands: readonly Command[] = [
     run: learnThem,
   },
   { name: 'quarantine export', options: ['output'], words: one('ID'), run: exportHeld },
+  { name: 'queue status', options: [], words: none, run: showQueue },
   { name: 'history', options: ['limit', 'before'], words: any('QUERY'), run: listHistory },
 ];
 

@@ -21,6 +21,7 @@ Usage: sluice COMMAND [WORDS] [--config FILE] [--json]
   quarantine delete ID...      delete held messages
   quarantine learn AS ID...    teach SpamAssassin: AS is spam, ham or forget
   quarantine export ID         the message itself, as it was scanned
+  queue status                 what waits in Redis for workers, and which workers are alive
   history [QUERY]              what became of every message, for each recipient
 
 --config FILE   default: SLUICE_CONFIG, then /etc/sluice/sluice.yaml, then the embedded defaults
@@ -57,7 +58,7 @@ SIGHUP reloads policies.yaml. SIGTERM stops accepting, finishes what is in fligh
   check: `Usage: sluice check [--probe ADDRESS] [--clamd-config FILE] [--postfix-config DIR]
                     [--spamd-user USER] [--spamd-config DIR] [--json]
 
-Looks at configuration, state folder, clamd, spamd, return smtpd and Postfix's files, and prints a line for each thing: ok,
+Looks at configuration, state folder, clamd, spamd, Redis and its workers, return smtpd and Postfix's files, and prints a line for each thing: ok,
 warn or FAIL; what to do stands at the end. Safe beside a running Sluice. As root it sees more: how spamd was started,
 and sa-learn as its user; the rest is done as the owner of the state folder, as Sluice runs.
   --probe ADDRESS        also sends one message to ADDRESS behind the filter, and proves that it does not come back
@@ -165,6 +166,12 @@ Writes the message, byte for byte as it was scanned, to standard output.
   --output FILE   into this file instead, which must not be there yet
 
   sluice quarantine export 9f86d081884c7d659a2feaa0c55ad015 --output suspicious.eml`,
+  'queue status': `Usage: sluice queue status [--json]
+
+Shows how many scans wait in Redis and how old the oldest is, the workers that are alive (host, process, version, whether
+their scanners answer, jobs under way of those at once) and the filters. Only where redis is set.
+
+Exit: 0 every queue has a worker whose scanner answers, 1 one has none, 69 redis is not set, 75 Redis can't be asked.`,
   history: `Usage: sluice history [QUERY]... [--limit N] [--before SCANID] [--json]
 
 Lists what became of every message, newest first, one line per recipient, with Postfix's queue id in front and behind.

@@ -17,6 +17,8 @@ const scannerShape = z.object({
   detail: z.string().nullable(),
   /** Redis' time, epoch milliseconds. */
   downSince: z.number().nullable(),
+  /** Each of its addresses, as the configuration there has it. */
+  addresses: z.array(z.object({ address: z.string(), ok: z.boolean(), detail: z.string().nullable() })),
   concurrency: z.int().nonnegative(),
   running: z.int().nonnegative(),
 });

@@ -46,6 +46,23 @@ export function connectRedis(
   return connection.on('error', outage.lost);
 }
 
+/** A connection for one command line, made when this resolves; rejects with what keeps it from being made. */
+export async function connectOnce(redis: RedisConfig): Promise<Redis> {
+  let first: unknown = null;
+  const lost = (cause: unknown): void => {
+    first ??= cause;
+  };
+  const connection = connectRedis(redis, 'once', { lost, back: () => undefined });
+  try {
+    await connection.connect();
+    return connection;
+  } catch (cause) {
+    connection.disconnect();
+    // That it is closed is all that the library says here.
+    throw first ?? cause;
+  }
+}
+
 /** An outage of this Redis, told to `log` when it begins and when it ends. */
 export function createOutage(redis: RedisConfig, log: Log, now: () => number = Date.now): Outage {
   const where = redisText(redis.url);

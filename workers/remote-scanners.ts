@@ -4,15 +4,12 @@
  * Hides how each is asked. One address that answers is enough. Never throws.
  */
 import type { ScannerClients } from './clients.ts';
+import type { ScannerPresence } from './presence.ts';
 import type { QueueName } from './job.ts';
 import type { Log } from './log.ts';
 
 /** `downSince`: Redis' time, epoch milliseconds. */
-export type ScannerState = {
-  readonly ok: boolean;
-  readonly detail: string | null;
-  readonly downSince: number | null;
-};
+export type ScannerState = Pick<ScannerPresence, 'ok' | 'detail' | 'downSince' | 'addresses'>;
 
 export type ScannerWatch = {
   /** Asks once; `now` is Redis' time. */
@@ -22,7 +19,7 @@ export type ScannerWatch = {
 };
 
 const patienceMs = 1_000;
-const well: ScannerState = { ok: true, detail: null, downSince: null };
+const well: ScannerState = { ok: true, detail: null, downSince: null, addresses: [] };
 
 /** Looks at these scanners, and tells `log` of changes. */
 export function createScannerWatch({ clamd, spamd }: ScannerClients, log: Log): ScannerWatch {
@@ -30,7 +27,12 @@ export function createScannerWatch({ clamd, spamd }: ScannerClients, log: Log): 
   const asked = new Set<QueueName>();
   const note = (
     queue: QueueName,
-    answers: readonly { readonly answer: { readonly kind: string; readonly detail?: string } }[] | undefined,
+    answers:
+      | readonly {
+          readonly address: string;
+          readonly answer: { readonly kind: string; readonly detail?: string };
+        }[]
+      | undefined,
     now: number,
   ): void => {
     if (answers === undefined) return;
@@ -41,7 +43,14 @@ export function createScannerWatch({ clamd, spamd }: ScannerClients, log: Log): 
       else log.error({ queue, detail, alarm: true }, 'Scanner does not answer');
     }
     asked.add(queue);
-    states[queue] = ok ? well : { ok, detail, downSince: states[queue].downSince ?? now };
+    const addresses = answers.map(({ address, answer }) => ({
+      address,
+      ok: answer.kind !== 'unchecked',
+      detail: answer.kind === 'unchecked' ? (answer.detail ?? null) : null,
+    }));
+    states[queue] = ok
+      ? { ...well, addresses }
+      : { ok, detail, downSince: states[queue].downSince ?? now, addresses };
   };
   return {
     state: (queue) => states[queue],

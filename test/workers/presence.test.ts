@@ -16,7 +16,7 @@ import { startTcpProxy } from '../fakes/tcp-proxy.ts';
 import { listeningLog, redisConfigOf, startTestRedis } from './redis-rig.ts';
 
 const common = { host: 'a.test', pid: 7, version: '1.2.3', startedAt: 5 };
-const scanner = { ok: true, detail: null, downSince: null, concurrency: 16, running: 3 };
+const scanner = { ok: true, detail: null, downSince: null, addresses: [], concurrency: 16, running: 3 };
 const worker: WorkerPresence = { ...common, id: 'w1', virus: scanner, spam: null, spools: ['f1'] };
 const filter: FilterPresence = { ...common, id: 'f1', inFlight: 4, spool: { folder: '7-0', marker: 'ab' } };
 
