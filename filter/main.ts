@@ -40,7 +40,7 @@ export async function runFilter(site: Site): Promise<number> {
   const { inFlight: connectionsMax, messageBytes: sizeBytesMax } = config.limits;
   const reinjector = createReinjector({ address: config.reinject, hostname: host, connectionsMax, log });
   const admission = createAdmission(connectionsMax);
-  const monitor = await openMonitor(config, { clients, memory, reinjector, admission, log, output });
+  const monitor = await openMonitor(config, { clients, queue, memory, reinjector, admission, log, output });
   const effects = {
     scan: (ticket: Ticket, signal: AbortSignal) => queue.scan(ticket, signal),
     ...monitor.effects,

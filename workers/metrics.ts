@@ -84,6 +84,8 @@ export type Metrics = Pick<Register, 'text' | 'contentType'> & {
     up: boolean,
     signaturesAt: number | null,
   ) => void;
+  /** Nobody here knows of it any more. */
+  readonly scannerGone: (scanner: 'clamd' | 'spamd', address: string) => void;
   readonly returnSmtpd: (up: boolean) => void;
   readonly store: (store: string, up: boolean) => void;
   readonly quarantine: (size: { readonly items: number; readonly bytes: number }) => void;
@@ -105,7 +107,7 @@ export function createMetrics(sources: Sources, version: string, now: () => numb
     register: registerOver(register),
     message: (measured) => count(counters, measured),
     tempfail: (reason) => counters.tempfails.inc({ reason }),
-    scanner: scannerFigures(register, now),
+    ...scannerFigures(register, now),
     returnSmtpd: (up) => gauges.returnUp.set(up ? 1 : 0),
     store: (store, up) => gauges.storeUp.set({ store }, up ? 1 : 0),
     quarantine(size) {
@@ -120,9 +122,9 @@ export function createMetrics(sources: Sources, version: string, now: () => numb
 export function createRegister(
   version: string,
   now: () => number = Date.now,
-): Register & Pick<Metrics, 'scanner'> {
+): Register & Pick<Metrics, 'scanner' | 'scannerGone'> {
   const register = createRegistry(version);
-  return { ...registerOver(register), scanner: scannerFigures(register, now) };
+  return { ...registerOver(register), ...scannerFigures(register, now) };
 }
 
 function createRegistry(version: string): Registry {
@@ -169,7 +171,7 @@ function registerOver(register: Registry): Register {
 }
 
 /** Whether each scanner answers, and how old its signatures are. */
-function scannerFigures(register: Registry, now: () => number): Metrics['scanner'] {
+function scannerFigures(register: Registry, now: () => number): Pick<Metrics, 'scanner' | 'scannerGone'> {
   const registers = [register];
   const up = new Gauge({
     name: 'sluice_scanner_up',
@@ -187,9 +189,12 @@ function scannerFigures(register: Registry, now: () => number): Metrics['scanner
       for (const [address, at] of signatures) this.set({ address }, Math.max(0, now() - at) / 1000);
     },
   });
-  return (scanner, address, isUp, signaturesAt) => {
-    up.set({ scanner, address }, isUp ? 1 : 0);
-    if (signaturesAt !== null) signatures.set(address, signaturesAt);
+  return {
+    scanner(scanner, address, isUp, signaturesAt) {
+      up.set({ scanner, address }, isUp ? 1 : 0);
+      if (signaturesAt !== null) signatures.set(address, signaturesAt);
+    },
+    scannerGone: (scanner, address) => up.remove({ scanner, address }),
   };
 }
 

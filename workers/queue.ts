@@ -11,6 +11,7 @@ import type { ScanReport } from '../rules/mail.ts';
 import type { ScannerClients } from './clients.ts';
 import { TempFail } from './fail.ts';
 import type { Log } from './log.ts';
+import type { QueueSources } from './queue-metrics.ts';
 import { createScanner, type Scanner } from './scan.ts';
 import type { LearnAs, LearnResult } from './spamd.ts';
 import type { Spool, SpooledMessage } from './spool.ts';
@@ -36,6 +37,8 @@ export interface Queue {
     as: LearnAs,
     signal: AbortSignal,
   ): Promise<LearnResult>;
+  /** The queues in Redis, to be looked at; null where scans run in this process. */
+  readonly view: QueueSources | null;
   /** Cancels what is under way. */
   close(): Promise<void>;
 }
@@ -49,6 +52,7 @@ export function createQueue({ spool, scanner }: { spool: Pick<Spool, 'get'>; sca
       return scanner.scan(message, { sender, queueId, virusAsSpam }, signal);
     },
     learn: (message, sizeBytes, as, signal) => scanner.learn(message, sizeBytes, as, signal),
+    view: null,
     async close() {
       scanner.close();
     },
@@ -87,6 +91,7 @@ export async function openQueue(
   const queue = createQueue({ spool, scanner });
   return {
     ...queue,
+    view: remote.view,
     async close() {
       await queue.close();
       await remote.close();

@@ -37,6 +37,8 @@ export function createWork(options: {
   clients: ScannerClients;
   spamBytes: number;
   clock: Pick<RedisClock, 'now'>;
+  /** A job has its outcome. */
+  onOutcome?: (queue: QueueName, outcome: Outcome, ms: number) => void;
   log: Log;
 }): Work {
   const { id, sources, clock, log } = options;
@@ -55,12 +57,14 @@ export function createWork(options: {
     ]).catch((cause: unknown) => log.warn({ err: cause, jobId }, 'Cannot write a result'));
   };
   const workOn = async (queue: QueueName, job: Job, stop: AbortSignal): Promise<void> => {
+    const began = performance.now();
     const outcome = await outcomeOf(queue, job, stop, options).catch((cause: unknown): Outcome => {
       const detail = cause instanceof Error ? cause.message : String(cause);
       log.info({ jobId: job.jobId, spoolId: job.spoolId, detail }, 'Cannot get the octets of a message');
       return { kind: 'need', detail };
     });
     if (!stop.aborted) tell(job, outcome);
+    options.onOutcome?.(queue, outcome, performance.now() - began);
   };
 
   return {

@@ -20,6 +20,7 @@ import { hearCancels } from './remote-cancel.ts';
 import { createScannerWatch } from './remote-scanners.ts';
 import { createWork, type Work } from './remote-work.ts';
 import { version } from './version.ts';
+import { openWorkerMonitor, type WorkerMonitor } from './worker-monitor.ts';
 
 export type OpenWorker = {
   readonly id: string;
@@ -59,9 +60,27 @@ export async function openWorker(options: {
   });
   const { clock } = presence;
   const sources = { redis: connection, prefix, spool: config.spool };
-  const work = createWork({ id, sources, clients, spamBytes: config.limits.spamBytes, clock, log });
+  let monitor: WorkerMonitor | null = null;
+  const work = createWork({
+    id,
+    sources,
+    clients,
+    spamBytes: config.limits.spamBytes,
+    clock,
+    onOutcome: (queue, outcome, ms) => monitor?.job(queue, outcome, ms),
+    log,
+  });
   const describe = describeWorker(id, config, queues, { scanners, work, clock, spools: () => spools });
   hearCancels(subscriber, prefix, work.cancel, log);
+  monitor = await openWorkerMonitor(config, {
+    id,
+    clients,
+    log,
+    isUp: presence.isUp,
+    queues,
+    running: work.running,
+    runningMax: (queue) => config.worker[queue],
+  });
   // A job's deadline is in Redis' time: know it before the first one.
   await Promise.race([presence.firstBeat, delay(2 * everyMs, undefined, { ref: false })]);
   const takers = queues.map((queue) => ({
@@ -85,11 +104,12 @@ export async function openWorker(options: {
     id,
     async drain() {
       stopLooking();
+      monitor.stopping();
       const closed = Promise.all(takers.map(({ taker }) => taker.close()));
       const gone = untilNobodyListens(work, queues, presence);
       await Promise.race([closed, gone.promise, delay(drainMs, undefined, { ref: false })]);
       gone.stop();
-      await presence.close();
+      await Promise.all([presence.close(), monitor.close()]);
       for (const one of [producer, connection, subscriber]) one.disconnect();
       clients.clamd?.close();
       clients.spamd?.close();

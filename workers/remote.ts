@@ -8,6 +8,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Config, RedisConfig } from '../rules/config.ts';
+import { readBacklog } from './backlog.ts';
 import { type FetchServer, openFetchServer } from './bytes-fetch.ts';
 import { createLeases } from './bytes-lease.ts';
 import type { SpoolMark } from './bytes-spool.ts';
@@ -16,6 +17,7 @@ import { type ScannerClients, scanningShare } from './clients.ts';
 import { keysOf } from './job.ts';
 import type { Log } from './log.ts';
 import { type FilterPresence, type Presence, startPresence } from './presence.ts';
+import type { QueueSources } from './queue-metrics.ts';
 import { connectRedis, createOutage } from './redis.ts';
 import { createAsk } from './remote-ask.ts';
 import { createCancel } from './remote-cancel.ts';
@@ -30,7 +32,7 @@ import { version } from './version.ts';
 export type Remote = {
   readonly clamd: VirusScanner;
   readonly spamd: SpamScanner;
-  readonly presence: Presence;
+  readonly view: QueueSources;
   readonly close: () => Promise<void>;
 };
 
@@ -89,7 +91,11 @@ export async function openRemote(options: {
   await Promise.race([presence.firstBeat, delay(firstBeatMs, undefined, { ref: false })]);
   return {
     ...clients,
-    presence,
+    view: {
+      isUp: presence.isUp,
+      seen: presence.seen,
+      backlog: () => readBacklog(producer, prefix, presence.clock.now()),
+    },
     async close() {
       watch.close();
       waiters.settleAll({ kind: 'aborted' });

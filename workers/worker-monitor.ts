@@ -7,7 +7,7 @@
 import type { Config } from '../rules/config.ts';
 import type { ScannerClients } from './clients.ts';
 import { openHealth } from './health.ts';
-import type { QueueName } from './job.ts';
+import type { Outcome, QueueName } from './job.ts';
 import type { Log } from './log.ts';
 import { createRegister } from './metrics.ts';
 import { scannerProbes, type ScannerState, startProbes } from './probes.ts';
@@ -15,8 +15,8 @@ import { addJobFigures, type JobSources } from './queue-metrics.ts';
 import { version } from './version.ts';
 
 export type WorkerMonitor = {
-  /** A job is done; `result` as in its outcome's kind, or why it could not tell. */
-  readonly job: (queue: QueueName, result: string, ms: number) => void;
+  /** A job is done. */
+  readonly job: (queue: QueueName, outcome: Outcome, ms: number) => void;
   /** Not ready any more. */
   readonly stopping: () => void;
   readonly close: () => Promise<void>;
@@ -29,7 +29,7 @@ export async function openWorkerMonitor(
 ): Promise<WorkerMonitor> {
   const { id, clients, log, isUp, queues, running } = sources;
   const register = createRegister(version);
-  const job = addJobFigures(register, sources);
+  const count = addJobFigures(register, sources);
   const scanners = new Map<string, ScannerState>();
   const probes = startProbes(
     scannerProbes(clients, (state) => {
@@ -53,7 +53,8 @@ export async function openWorkerMonitor(
   const health =
     address === null ? null : await openHealth({ address, ready, metrics: register, version, log });
   return {
-    job,
+    job: (queue, outcome, ms) =>
+      count(queue, outcome.kind === 'unchecked' ? outcome.reason : outcome.kind, ms),
     stopping() {
       isStopping = true;
       probes.stop();

@@ -14,9 +14,11 @@ import { type Daemon, freePort, startDaemon } from '../../demo/daemon.ts';
 import { createReachableFolder } from '../../demo/postfix-folders.ts';
 import { type PostfixInstance, type PostfixOptions, startPostfix } from '../../demo/postfix.ts';
 import { type SpamDaemon, type SpamdOptions, startSpamd } from '../../demo/spamd.ts';
+import type { RedisServer } from '../../demo/redis.ts';
 import { formatAddress } from '../../rules/config.ts';
 import { type Sink, startSink } from '../fakes/sink.ts';
 import { openDialog, type SmtpDialog } from '../fakes/smtp-dialog.ts';
+import { openRedisSide, type RedisSideOptions, type Workers } from './redis-side.ts';
 
 export const top = join(import.meta.dirname, '..', '..');
 
@@ -36,6 +38,17 @@ export type SiteOptions = {
   readonly outbound?: boolean;
   /** Open the filter's health server on a free port, default no: its own port may be another site's. */
   readonly health?: boolean;
+  /**
+   * Scans go over Redis to workers in other processes, or even `apart`, on other addresses and without a shared spool. Default: as
+   * the variable SLUICE_TEST_REDIS says (1 or apart; `npm run e2e:redis`).
+   */
+  readonly redis?: boolean | 'apart';
+  /** Default 2. */
+  readonly workers?: number;
+  /** Addresses of other scanners in place of clamd and spamd, as YAML lines. */
+  readonly scanners?: string;
+  /** More about them. */
+  readonly side?: Partial<RedisSideOptions> & { readonly filterScans?: boolean };
 };
 
 export type TestSite = {
@@ -53,6 +66,8 @@ export type TestSite = {
   readonly outboundPort: number | null;
   /** /healthz, /readyz and /metrics; null without them. */
   readonly healthPort: number | null;
+  /** Null where scans run in the filter. */
+  readonly redis: { readonly server: RedisServer; readonly workers: Workers } | null;
   /** The filter process that runs now. */
   sluice(): Daemon;
   /** Ends Sluice by SIGTERM (or has noticed that it is gone) and starts it again on the same state. */
@@ -109,6 +124,19 @@ async function startAll(
   });
   stops.push(() => postfix.stop());
   const configFile = join(folder, 'sluice.yaml');
+  const script = join(top, 'bin', 'sluice.js');
+  const wanted = options.redis ?? process.env['SLUICE_TEST_REDIS'];
+  const overRedis = wanted === true || wanted === '1' || wanted === 'apart';
+  const sided = {
+    folder,
+    configFile,
+    script,
+    workers: options.workers ?? 2,
+    apart: wanted === 'apart',
+    ...options.side,
+  };
+  const side = overRedis ? await openRedisSide(sided) : null;
+  if (side !== null) stops.push(() => side.stop());
   await writeFile(
     configFile,
     `listen:
@@ -116,15 +144,21 @@ async function startAll(
   lmtp: 127.0.0.1:${lmtpPort}
   outbound: ${outboundPort === null ? 'null' : `127.0.0.1:${outboundPort}`}
 reinject: 127.0.0.1:${postfix.returnPort}
-clamd: ${formatAddress(clamd.unix)}
-spamd: ${formatAddress(spamd.unix)}
+${options.scanners ?? `clamd: ${formatAddress(clamd.unix)}\nspamd: ${formatAddress(spamd.unix)}`}
 state: ${options.state ?? join(folder, 'state')}
 health: { filter: ${healthPort === null ? 'null' : `127.0.0.1:${healthPort}`} }
+redis: ${side?.config ?? 'null'}
 ${options.config ?? ''}
 `,
   );
   if (options.policies !== undefined) await writeFile(join(folder, 'policies.yaml'), options.policies);
-  const start = () => startSluice(folder, configFile, smtpPort, lmtpPort);
+  const redis = side === null ? null : { server: side.server, workers: await side.startWorkers() };
+  // Over Redis it has no scanner of its own: what it knows, a worker told it.
+  const env =
+    redis === null || options.side?.filterScans === true
+      ? {}
+      : { SLUICE_CLAMD: 'null', SLUICE_SPAMD: 'null' };
+  const start = () => startSluice(folder, configFile, env, smtpPort, lmtpPort);
   let sluice = await start();
   stops.push(() => sluice.stop());
   const dial = () => openDialog({ kind: 'tcp', host: '127.0.0.1', port: postfix.feedPort });
@@ -139,6 +173,7 @@ ${options.config ?? ''}
     lmtpPort,
     outboundPort,
     healthPort,
+    redis,
     dial,
     stop,
     sluice: () => sluice,
@@ -152,11 +187,17 @@ ${options.config ?? ''}
 }
 
 /** The filter process alone, in its own group of nothing: killed, it stays dead until the test starts it again. */
-async function startSluice(folder: string, configFile: string, ...ports: number[]): Promise<Daemon> {
+async function startSluice(
+  folder: string,
+  configFile: string,
+  env: NodeJS.ProcessEnv,
+  ...ports: number[]
+): Promise<Daemon> {
   return startDaemon({
     command: process.execPath,
     args: [join(top, 'bin', 'sluice.js'), 'run', 'filter', '--config', configFile],
     logFile: join(folder, 'sluice.log'),
+    env: { ...process.env, ...env },
     isUp: async () => (await Promise.all(ports.map(accepts))).every(Boolean),
   });
 }
