@@ -1,25 +1,27 @@
 /**
- * redis-faults — each fault of Redis once under a short queue; `npm run soak:redis` is the long run.
+ * redis-faults — Redis killed, flushed, stopped, full, read-only, then ten workers killed: once each under a short queue.
  *
- * Nothing lost, nothing doubled, no verdict given to another message, and mail is taken again within five seconds.
+ * Nothing lost, nothing doubled, no verdict given to another message, and mail is taken again within five seconds. `npm run
+ * soak:redis` is the long run, with all faults.
  */
 import assert from 'node:assert/strict';
 import { after, before, suite, test } from 'node:test';
 import { faults, type MarkedSite, runFault, startMarkedSite } from './redis-faults.ts';
+import { runKills } from './worker-kills.ts';
 
-const messages = 100;
-const takesMs = () => 5 + Math.random() * 40;
+const messages = 60;
+const short = ['killed', 'flushed', 'stopped', 'full', 'a read-only replica'];
 
 suite('a filter without scanners of its own', () => {
   let marked: MarkedSite;
   before(async () => {
-    marked = await startMarkedSite(takesMs);
+    marked = await startMarkedSite(() => 20 + Math.random() * 80);
   });
   after(() => marked?.stop());
 
-  for (const [at, fault] of faults.entries()) {
+  for (const [at, fault] of faults.filter(({ name }) => short.includes(name)).entries()) {
     test(`Redis ${fault.name}: ${messages} messages, each with its own verdict, once`, async (t) => {
-      const run = { first: at * 100_000, messages, atMostMs: 2000, pauseMs: 300, timesMost: 1 };
+      const run = { first: at * 100_000, messages, atMostMs: 1500, pauseMs: 200, timesMost: 1 };
       const { lost, doubled, wrong, keysLeft, againMs, deferrals } = await runFault(marked, fault, run);
       t.diagnostic(`again after ${againMs.join(', ')} ms, ${deferrals} deferrals`);
       assert.deepEqual([lost, doubled, wrong, keysLeft], [[], [], [], []]);
@@ -29,14 +31,13 @@ suite('a filter without scanners of its own', () => {
       );
     });
   }
-});
 
-test('Redis killed beside a filter with scanners of its own: nothing is even deferred', async (t) => {
-  const marked = await startMarkedSite(takesMs, { side: { filterScans: true } });
-  t.after(() => marked.stop());
-  const [killed] = faults;
-  assert.ok(killed !== undefined);
-  const run = { first: 0, messages: 100, atMostMs: 1500, pauseMs: 300, timesMost: 1 };
-  const { lost, doubled, wrong, deferrals } = await runFault(marked, killed, run);
-  assert.deepEqual([lost, doubled, wrong, deferrals], [[], [], [], 0]);
+  test('kill -9 of 10 workers mid-scan: every message is decided inside its deadline', async (t) => {
+    const report = await runKills(marked, 10, 1_000_000);
+    t.diagnostic(`${report.messages} messages, ${report.cut} scans cut, slowest ${report.slowestMs} ms`);
+    assert.deepEqual(report.putOff, []);
+    assert.deepEqual([report.lost, report.doubled, report.wrong], [[], [], []]);
+    assert.ok(report.cut > 0, 'no scan was under way when its worker died');
+    assert.ok(report.slowestMs < report.deadlineMs, `${report.slowestMs} ms`);
+  });
 });

@@ -45,7 +45,7 @@ export type SiteOptions = {
   readonly redis?: boolean | 'apart';
   /** Default 2. */
   readonly workers?: number;
-  /** Addresses of other scanners in place of clamd and spamd, as YAML lines. */
+  /** Addresses of other scanners, as YAML lines: neither clamd nor spamd is started. */
   readonly scanners?: string;
   /** More about them. */
   readonly side?: Partial<RedisSideOptions> & { readonly filterScans?: boolean };
@@ -102,14 +102,7 @@ async function startAll(
 ): Promise<TestSite> {
   const folder = await createReachableFolder('sluice-e2e');
   stops.push(() => rm(folder, { recursive: true, force: true }));
-  const clamd = await startClamd({
-    folder: await made(folder, 'clamd'),
-    signatures: 'test',
-    ...(options.clamdConfig === undefined ? {} : { extraConfig: options.clamdConfig }),
-  });
-  stops.push(() => clamd.stop());
-  const spamd = await startSpamd({ folder: await made(folder, 'spamd'), ...options.spamd });
-  stops.push(() => spamd.stop());
+  const scanners = options.scanners === undefined ? await startScanners(options, folder, stops) : null;
   const sink = options.sink === 'smtp' ? await startSink() : null;
   if (sink !== null) stops.push(() => sink.stop());
   const [smtpPort, lmtpPort] = [await freePort(), await freePort()];
@@ -144,7 +137,7 @@ async function startAll(
   lmtp: 127.0.0.1:${lmtpPort}
   outbound: ${outboundPort === null ? 'null' : `127.0.0.1:${outboundPort}`}
 reinject: 127.0.0.1:${postfix.returnPort}
-${options.scanners ?? `clamd: ${formatAddress(clamd.unix)}\nspamd: ${formatAddress(spamd.unix)}`}
+${options.scanners ?? addressesOf(scanners)}
 state: ${options.state ?? join(folder, 'state')}
 health: { filter: ${healthPort === null ? 'null' : `127.0.0.1:${healthPort}`} }
 redis: ${side?.config ?? 'null'}
@@ -166,8 +159,12 @@ ${options.config ?? ''}
     folder,
     configFile,
     postfix,
-    clamd,
-    spamd,
+    get clamd() {
+      return ours(scanners).clamd;
+    },
+    get spamd() {
+      return ours(scanners).spamd;
+    },
     sink,
     smtpPort,
     lmtpPort,
@@ -184,6 +181,34 @@ ${options.config ?? ''}
     send: async (message) => send(await dial(), message),
     cli: (...words) => runCli(configFile, words),
   };
+}
+
+type Scanners = { readonly clamd: Clamd; readonly spamd: SpamDaemon };
+
+async function startScanners(
+  options: SiteOptions,
+  folder: string,
+  stops: (() => Promise<unknown>)[],
+): Promise<Scanners> {
+  const clamd = await startClamd({
+    folder: await made(folder, 'clamd'),
+    signatures: 'test',
+    ...(options.clamdConfig === undefined ? {} : { extraConfig: options.clamdConfig }),
+  });
+  stops.push(() => clamd.stop());
+  const spamd = await startSpamd({ folder: await made(folder, 'spamd'), ...options.spamd });
+  stops.push(() => spamd.stop());
+  return { clamd, spamd };
+}
+
+function addressesOf(scanners: Scanners | null): string {
+  const { clamd, spamd } = ours(scanners);
+  return `clamd: ${formatAddress(clamd.unix)}\nspamd: ${formatAddress(spamd.unix)}`;
+}
+
+function ours(scanners: Scanners | null): Scanners {
+  if (scanners === null) throw new Error('This site has other scanners than clamd and spamd');
+  return scanners;
 }
 
 /** The filter process alone, in its own group of nothing: killed, it stays dead until the test starts it again. */

@@ -6,8 +6,9 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { openDialog } from '../fakes/smtp-dialog.ts';
+import { emptied } from './evidence.ts';
 import { type Account, accountOf, hand } from './marked-mail.ts';
-import { startMarkedSite } from './redis-faults.ts';
+import type { MarkedSite } from './redis-faults.ts';
 import type { TestSite } from './site.ts';
 
 export type KillReport = Account & {
@@ -20,48 +21,46 @@ export type KillReport = Account & {
   readonly deadlineMs: number;
 };
 
+/** limits.deadlineSeconds of a marked site. */
 const deadlineSeconds = 60;
 const senders = 24;
 
-/** Kills one of three workers so many times, `everyMs` apart; the dead one is replaced when the next one dies. */
-export async function runKills(kills: number, everyMs: number): Promise<KillReport> {
-  const marked = await startMarkedSite(() => 100 + Math.random() * 200, {
-    workers: 3,
-    config: `limits: { deadlineSeconds: ${deadlineSeconds} }`,
-  });
+/**
+ * Kills one worker after the other, so many times; a dead one is replaced before the next one dies. `first`: number of the first
+ * message.
+ */
+export async function runKills(marked: MarkedSite, kills: number, first: number): Promise<KillReport> {
   const { site, scanners, redis } = marked;
-  try {
-    const traffic = startTraffic(site);
-    let starting: Promise<unknown> = Promise.resolve();
-    for (let kill = 0; kill < kills; kill++) {
-      await delay(everyMs);
-      // In the middle of a scan, not between two.
-      await Promise.all([starting, scanners.begun()]);
-      const victim = redis.workers.all()[kill % 3];
-      if (victim === undefined) throw new Error('No worker to kill');
-      victim.kill('SIGKILL');
-      await victim.stop();
-      starting = redis.workers.start(victim.number);
-    }
-    await starting;
-    const { numbers, replies } = await traffic.end();
-    const account = await accountOf(site, numbers);
-    const putOff = replies.filter(({ reply }) => !reply.startsWith('250')).map(({ reply }) => reply);
-    const slowestMs = Math.round(Math.max(...replies.map(({ ms }) => ms)));
-    const cut = repeated(scanners.asked);
-    return { ...account, kills, cut, putOff, slowestMs, deadlineMs: deadlineSeconds * 1000 };
-  } finally {
-    await marked.stop();
+  const askedBefore = scanners.asked.length;
+  const traffic = startTraffic(site, first);
+  let starting: Promise<unknown> = Promise.resolve();
+  for (let kill = 0; kill < kills; kill++) {
+    // In the middle of a scan, not between two; and of whatever else goes on at that instant.
+    await Promise.all([starting, scanners.begun()]);
+    await delay(Math.random() * 200);
+    const victim = redis.workers.all()[kill % redis.workers.all().length];
+    if (victim === undefined) throw new Error('No worker to kill');
+    victim.kill('SIGKILL');
+    await victim.stop();
+    starting = redis.workers.start(victim.number);
   }
+  await starting;
+  const { numbers, replies } = await traffic.end();
+  await emptied(site);
+  const account = await accountOf(site, numbers);
+  const cut = repeated(scanners.asked.slice(askedBefore));
+  const putOff = replies.filter(({ reply }) => !reply.startsWith('250')).map(({ reply }) => reply);
+  const slowestMs = Math.round(Math.max(...replies.map(({ ms }) => ms)));
+  return { ...account, kills, cut, putOff, slowestMs, deadlineMs: deadlineSeconds * 1000 };
 }
 
 type Reply = { readonly reply: string; readonly ms: number };
 
 /** Messages over several connections, one after the other on each, until it is told to end. */
-function startTraffic(site: TestSite) {
+function startTraffic(site: TestSite, first: number) {
   const numbers: number[] = [];
   const replies: Reply[] = [];
-  let next = 0;
+  let next = first;
   let isEnding = false;
   const send = async (): Promise<void> => {
     const dialog = await openDialog({ kind: 'tcp', host: '127.0.0.1', port: site.lmtpPort });
