@@ -35,94 +35,26 @@ export type Leases = { readonly hold: (message: Leasable) => Lease };
 const pieceBytes = 262_144;
 const totalBytesMax = 256 * 1024 ** 2;
 
-type Copy = { readonly bytes: JobBytes & { kind: 'redis' }; readonly taken: number };
+type Options = {
+  readonly redis: Redis;
+  readonly prefix: string;
+  /** Null where there is no spool to share. */
+  readonly mark: SpoolMark | null;
+  /** Null where nothing can be fetched. */
+  readonly fetch: FetchServer | null;
+  readonly messageBytesMax: number;
+  readonly totalMax?: number;
+  readonly log: Log;
+};
 
-/** `mark`: null where there is no spool to share; `fetch`: null where nothing can be fetched. */
-export function createLeases(options: {
-  redis: Redis;
-  prefix: string;
-  mark: SpoolMark | null;
-  fetch: FetchServer | null;
-  messageBytesMax: number;
-  totalMax?: number;
-  log: Log;
-}): Leases {
-  const { redis, prefix, mark, fetch, messageBytesMax, log } = options;
-  const keys = keysOf(prefix);
-  const room = createRoom(options.totalMax ?? totalBytesMax);
-  const held = new Map<string, { lease: Lease; holders: number }>();
-
-  function forget({ bytes, taken }: Copy): void {
-    room.give(taken);
-    const names = Array.from({ length: bytes.pieces }, (_, piece) => keys.bytes(bytes.key, piece));
-    if (names.length === 0) return;
-    redis
-      .unlink(...names)
-      .catch((cause: unknown) => log.debug({ err: cause }, 'Octets in Redis will expire'));
-  }
-
-  async function put(message: Leasable, expiresMs: number, signal: AbortSignal): Promise<Copy> {
-    const { sizeBytes } = message;
-    if (!room.takeNow(sizeBytes)) await room.take(sizeBytes, signal);
-    const bytes = { kind: 'redis', key: randomUUID(), pieces: Math.ceil(sizeBytes / pieceBytes) } as const;
-    try {
-      for (let piece = 0; piece < bytes.pieces; piece++) {
-        const octets = await pieceOf(message, piece);
-        const written = redis.set(keys.bytes(bytes.key, piece), octets, 'PX', expiresMs);
-        // The only piece goes out with the job itself; without it the worker asks again.
-        if (bytes.pieces > 1) await written;
-        else written.catch((cause: unknown) => log.debug({ err: cause }, 'Redis did not take the octets'));
-        signal.throwIfAborted();
-      }
-      return { bytes, taken: sizeBytes };
-    } catch (cause) {
-      forget({ bytes, taken: sizeBytes });
-      throw cause;
-    }
-  }
-
-  function createLease(message: Leasable): Lease {
-    let copy: Promise<Copy> | null = null;
-    let current: JobBytes | null = null;
-    let ended = false;
-    const drop = (): void => {
-      void copy?.then(forget, () => undefined /* its own caller knows, and nothing is there */);
-      copy = null;
-      current = null;
-    };
-    const throughRedis = async (failed: JobBytes | null, expiresMs: number, signal: AbortSignal) => {
-      if (current !== null && current === failed) drop();
-      copy ??= put(message, expiresMs, signal);
-      try {
-        const { bytes } = await copy;
-        if (!ended) current = bytes;
-        return bytes;
-      } catch (cause) {
-        copy = null;
-        throw cause;
-      }
-    };
-    return {
-      async way({ shared, failed, expiresMs }, signal) {
-        if (message.inFile === true && shared && mark !== null && failed === null)
-          return { kind: 'spool', ...mark };
-        if (message.sizeBytes <= Math.max(messageBytesMax, pieceBytes))
-          return throughRedis(failed, expiresMs, signal);
-        if (fetch === null || failed?.kind === 'fetch') return null;
-        return { kind: 'fetch', ...fetch.offer(message) };
-      },
-      release() {
-        ended = true;
-        drop();
-        fetch?.withdraw(message.spoolId);
-      },
-    };
-  }
-
+/** Leases for the messages of a process. */
+export function createLeases(options: Options): Leases {
+  const store = createStore(options);
+  const held = new Map<string, { readonly lease: Lease; holders: number }>();
   return {
     hold(message) {
       const { spoolId } = message;
-      const entry = held.get(spoolId) ?? { lease: createLease(message), holders: 0 };
+      const entry = held.get(spoolId) ?? { lease: createLease(message, store, options), holders: 0 };
       held.set(spoolId, entry);
       entry.holders++;
       let released = false;
@@ -140,6 +72,99 @@ export function createLeases(options: {
   };
 }
 
+function createLease(
+  message: Leasable,
+  store: Store,
+  { mark, fetch, messageBytesMax }: Pick<Options, 'mark' | 'fetch' | 'messageBytesMax'>,
+): Lease {
+  let copy: Promise<RedisBytes> | null = null;
+  let current: RedisBytes | null = null;
+  const drop = (): void => {
+    void copy?.then(
+      (bytes) => store.remove(bytes, message.sizeBytes),
+      () => undefined /* its own caller knows, and nothing is there */,
+    );
+    copy = null;
+    current = null;
+  };
+  const throughRedis = async (failed: JobBytes | null, expiresMs: number, signal: AbortSignal) => {
+    // Who comes second with the same failure finds the fresh copy.
+    if (current !== null && current === failed) drop();
+    const mine = (copy ??= store.put(message, expiresMs, signal));
+    try {
+      const bytes = await mine;
+      if (copy === mine) current = bytes;
+      return bytes;
+    } catch (cause) {
+      if (copy === mine) copy = null;
+      throw cause;
+    }
+  };
+  return {
+    async way({ shared, failed, expiresMs }, signal) {
+      if (message.inFile === true && shared && mark !== null && failed === null)
+        return { kind: 'spool', ...mark };
+      if (message.sizeBytes <= Math.max(messageBytesMax, pieceBytes))
+        return throughRedis(failed, expiresMs, signal);
+      if (fetch === null || failed?.kind === 'fetch') return null;
+      return { kind: 'fetch', ...fetch.offer(message) };
+    },
+    release() {
+      drop();
+      fetch?.withdraw(message.spoolId);
+    },
+  };
+}
+
+type RedisBytes = JobBytes & { readonly kind: 'redis' };
+
+type Store = {
+  /** Rejects where Redis does not take them, the message can't be read, or nobody wants it any more. */
+  readonly put: (message: Leasable, expiresMs: number, signal: AbortSignal) => Promise<RedisBytes>;
+  readonly remove: (bytes: RedisBytes, sizeBytes: number) => void;
+};
+
+/** Octets in Redis, all together under a cap. */
+function createStore({ redis, prefix, totalMax = totalBytesMax, log }: Options): Store {
+  const keys = keysOf(prefix);
+  const room = createRoom(totalMax);
+
+  const remove = ({ key, pieces }: RedisBytes, sizeBytes: number): void => {
+    room.give(sizeBytes);
+    const names = Array.from({ length: pieces }, (_, piece) => keys.bytes(key, piece));
+    if (names.length === 0) return;
+    redis
+      .unlink(...names)
+      .catch((cause: unknown) => log.debug({ err: cause }, 'Octets in Redis will expire'));
+  };
+  return {
+    remove,
+    async put(message, expiresMs, signal) {
+      const { sizeBytes } = message;
+      if (!room.takeNow(sizeBytes)) await room.take(sizeBytes, signal);
+      const bytes: RedisBytes = {
+        kind: 'redis',
+        key: randomUUID(),
+        pieces: Math.ceil(sizeBytes / pieceBytes),
+      };
+      try {
+        for (let piece = 0; piece < bytes.pieces; piece++) {
+          const octets = await pieceOf(message, piece);
+          const written = redis.set(keys.bytes(bytes.key, piece), octets, 'PX', expiresMs);
+          // The only piece goes out with the job itself; without it the worker asks again.
+          if (bytes.pieces > 1) await written;
+          else written.catch((cause: unknown) => log.debug({ err: cause }, 'Redis did not take the octets'));
+          signal.throwIfAborted();
+        }
+        return bytes;
+      } catch (cause) {
+        remove(bytes, sizeBytes);
+        throw cause;
+      }
+    },
+  };
+}
+
 async function pieceOf(message: Leasable, piece: number): Promise<Buffer> {
   const chunks: Uint8Array[] = [];
   for await (const chunk of message.read(piece * pieceBytes, (piece + 1) * pieceBytes)) chunks.push(chunk);
@@ -149,33 +174,45 @@ async function pieceOf(message: Leasable, piece: number): Promise<Buffer> {
 /** So many octets at once; first come, first served. One that is larger than all may have it alone. */
 function createRoom(totalMax: number) {
   let free = totalMax;
-  const waiting = new Set<() => void>();
-  const takeNow = (size: number): boolean => {
-    if (waiting.size > 0 || (size > free && free < totalMax)) return false;
-    free -= size;
-    return true;
+  const waiting = new Set<{ readonly size: number; readonly enter: () => void }>();
+  const fits = (size: number): boolean => size <= free || free === totalMax;
+  const letIn = (): void => {
+    for (const one of waiting) {
+      if (!fits(one.size)) return;
+      waiting.delete(one);
+      free -= one.size;
+      one.enter();
+    }
   };
   return {
-    takeNow,
-    async take(size: number, signal: AbortSignal): Promise<void> {
-      for (;;) {
-        await new Promise<void>((resolve) => {
-          const wake = () => {
-            waiting.delete(wake);
-            signal.removeEventListener('abort', wake);
-            resolve();
-          };
-          waiting.add(wake);
-          signal.addEventListener('abort', wake, { once: true });
-        });
-        signal.throwIfAborted();
-        if (takeNow(size)) return;
-      }
+    takeNow(size: number): boolean {
+      if (waiting.size > 0 || !fits(size)) return false;
+      free -= size;
+      return true;
     },
+    /** Rejects where the signal comes first. */
+    take: (size: number, signal: AbortSignal) =>
+      new Promise<void>((resolve, reject) => {
+        const leave = (): void => {
+          waiting.delete(one);
+          reject(signal.reason as Error);
+          letIn();
+        };
+        const one = {
+          size,
+          enter() {
+            signal.removeEventListener('abort', leave);
+            resolve();
+          },
+        };
+        if (signal.aborted) return reject(signal.reason as Error);
+        waiting.add(one);
+        signal.addEventListener('abort', leave, { once: true });
+        return undefined;
+      }),
     give(size: number): void {
       free += size;
-      const [wake] = waiting;
-      wake?.();
+      letIn();
     },
   };
 }

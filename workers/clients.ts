@@ -18,8 +18,15 @@ export const spamdConcurrencyPerAddress = 16;
 /** Part of a message's deadline that belongs to scanning. */
 export const scanningShare = 0.8;
 
-/** Clients for `scan`, `clamd` and `spamd` of the configuration. Connects to nothing yet. */
-export function createScannerClients(config: Config, log: Log): ScannerClients {
+/**
+ * Clients for `scan`, `clamd` and `spamd` of the configuration. Connects to nothing yet. `atLeast`: so many messages at once,
+ * where the usual number is smaller.
+ */
+export function createScannerClients(
+  config: Config,
+  log: Log,
+  atLeast: { readonly virus: number; readonly spam: number } = { virus: 0, spam: 0 },
+): ScannerClients {
   const timeoutMs = config.limits.deadlineSeconds * 1000 * scanningShare;
   const { scan, clamd, spamd, spamdUser: user, limits } = config;
   return {
@@ -27,7 +34,7 @@ export function createScannerClients(config: Config, log: Log): ScannerClients {
       scan.virus && clamd.length > 0
         ? createClamd({
             addresses: clamd,
-            concurrency: clamdConcurrencyPerAddress * clamd.length,
+            concurrency: Math.max(clamdConcurrencyPerAddress * clamd.length, atLeast.virus),
             timeoutMs,
             log,
           })
@@ -36,7 +43,7 @@ export function createScannerClients(config: Config, log: Log): ScannerClients {
       scan.spam && spamd.length > 0
         ? createSpamd({
             addresses: spamd,
-            concurrency: spamdConcurrencyPerAddress * spamd.length,
+            concurrency: Math.max(spamdConcurrencyPerAddress * spamd.length, atLeast.spam),
             timeoutMs,
             log,
             user,

@@ -66,67 +66,45 @@ const bytesGraceMs = 10_000;
 /** Asks over these queues. Rejects (TempFail) only where the message itself can't be read. */
 export function createAsk(options: AskOptions): Ask {
   return async (question, lease, deadline, signal) => {
-    const tally = { lost: 0, unread: 0, elsewhere: 0, started: false };
-    let failed: JobBytes | null = null;
+    const tally = { failed: null, lost: 0, unread: 0, elsewhere: 0, started: false };
+    const asking = { question, lease, deadline, signal, tally, ...options };
     for (;;) {
-      if (signal.aborted) return { kind: 'answered', answer: stopped(signal, tally) };
-      const hindrance = options.watch.hindrance(question.queue);
-      if (hindrance !== null) return untaken(question, hindrance, tally);
-      const way = await wayTo(question, lease, failed, deadline, options, signal);
-      if (signal.aborted) return { kind: 'answered', answer: stopped(signal, tally) };
-      if (typeof way === 'string') return untaken(question, way, tally);
-      const ended = await once(question, way, deadline, options, tally, signal);
-      switch (ended.kind) {
-        case 'aborted':
-          return { kind: 'answered', answer: stopped(signal, tally) };
-        case 'refused':
-          return untaken(question, ended.detail, tally);
-        case 'away':
-        case 'idle':
-          return untaken(question, options.watch.hindrance(question.queue) ?? 'Redis was away', tally);
-        case 'gone':
-          if (++tally.lost > againMax) return untaken(question, 'Redis loses its jobs', tally);
-          failed = way;
-          break;
-        case 'answer': {
-          const { answer, worker } = ended;
-          if (isNeed(answer)) {
-            options.log.info({ worker, detail: answer.detail, bytes: way.kind }, 'A worker could not read');
-            if (++tally.unread > againMax) return untaken(question, answer.detail, tally);
-            failed = way;
-          } else if (
-            isAway(answer) &&
-            hasOther(options, question.queue, worker) &&
-            ++tally.elsewhere <= elsewhereMax
-          ) {
-            // The same one may be quicker again, until it knows of its trouble and leaves the jobs to others.
-            await pause(elsewherePauseMs, signal);
-          } else return { kind: 'answered', answer };
-          break;
-        }
-        default:
-          return ended satisfies never;
-      }
+      const asked = await attempt(asking);
+      if (asked !== null) return asked;
     }
   };
 }
 
-/** `started`: a worker began with a job of this question and gave no answer. */
-type Tally = { lost: number; unread: number; elsewhere: number; started: boolean };
+/** `failed`: how the octets did not get there. `started`: a worker began with a job of this question and gave no answer. */
+type Tally = { failed: JobBytes | null; lost: number; unread: number; elsewhere: number; started: boolean };
+
+type Asking<A> = AskOptions & {
+  readonly question: Question<A>;
+  readonly lease: Lease;
+  readonly deadline: number;
+  readonly signal: AbortSignal;
+  readonly tally: Tally;
+};
+
+/** One job; null where another one is worth it. */
+async function attempt<A extends object>(asking: Asking<A>): Promise<Asked<A> | null> {
+  const { question, signal, watch } = asking;
+  if (signal.aborted) return { kind: 'answered', answer: stopped(asking) };
+  const hindrance = watch.hindrance(question.queue);
+  if (hindrance !== null) return untaken(asking, hindrance);
+  const way = await wayTo(asking);
+  if (signal.aborted) return { kind: 'answered', answer: stopped(asking) };
+  if (typeof way === 'string') return untaken(asking, way);
+  return conclude(asking, way, await once(asking, way));
+}
 
 /** How the octets go, or why they can't. A Redis that does not take a small message shows when the job is added. */
-async function wayTo(
-  { queue }: Question<unknown>,
-  lease: Lease,
-  failed: JobBytes | null,
-  deadline: number,
-  { presence, instance }: AskOptions,
-  signal: AbortSignal,
-): Promise<JobBytes | string> {
+async function wayTo<A>(asking: Asking<A>): Promise<JobBytes | string> {
+  const { question, lease, deadline, signal, tally, presence, instance } = asking;
   const expiresMs = Math.max(1, Math.ceil(deadline - performance.now())) + bytesGraceMs;
-  const shared = isShared(presence, queue, instance);
+  const shared = isShared(presence, question.queue, instance);
   try {
-    return (await lease.way({ shared, failed, expiresMs }, signal)) ?? noWay;
+    return (await lease.way({ shared, failed: tally.failed, expiresMs }, signal)) ?? noWay;
   } catch (cause) {
     if (cause instanceof TempFail) throw cause;
     return cause instanceof Error ? cause.message : String(cause);
@@ -134,14 +112,8 @@ async function wayTo(
 }
 
 /** One job, from its birth to its end. */
-async function once<A>(
-  question: Question<A>,
-  bytes: JobBytes,
-  deadline: number,
-  { instance, jobs, waiters, presence, cancel }: AskOptions,
-  tally: Tally,
-  signal: AbortSignal,
-): Promise<Ended<A | Need>> {
+async function once<A>(asking: Asking<A>, bytes: JobBytes): Promise<Ended<A | Need>> {
+  const { question, deadline, signal, tally, instance, jobs, waiters, presence, cancel } = asking;
   const { queue, task, message, queueId, sender, accept } = question;
   const arrivalMs = presence.clock.now();
   const { spoolId, sizeBytes, sha256 } = message;
@@ -158,8 +130,7 @@ async function once<A>(
     bytes,
   };
   const waitingOfSender = waiters.waitingOf(queue, sender);
-  const about = { queue, job, round: roundOf(arrivalMs), accept };
-  const { waiter, ended } = waiters.wait(about, signal);
+  const { waiter, ended } = waiters.wait({ queue, job, round: roundOf(arrivalMs), accept }, signal);
   const added = jobs.add(queue, job, priorityOf({ arrivalMs, sizeBytes, waitingOfSender }));
   added.catch((cause: unknown) => {
     waiter.settle({ kind: 'refused', detail: cause instanceof Error ? cause.message : String(cause) });
@@ -169,6 +140,52 @@ async function once<A>(
   tally.started ||= waiter.started;
   if (how.kind !== 'gone') cancel.job(queue, job.jobId);
   return how;
+}
+
+async function conclude<A extends object>(
+  asking: Asking<A>,
+  way: JobBytes,
+  ended: Ended<A | Need>,
+): Promise<Asked<A> | null> {
+  const { question, tally, watch } = asking;
+  switch (ended.kind) {
+    case 'answer':
+      return judge(asking, way, ended.answer, ended.worker);
+    case 'aborted':
+      return { kind: 'answered', answer: stopped(asking) };
+    case 'refused':
+      return untaken(asking, ended.detail);
+    case 'away':
+    case 'idle':
+      return untaken(asking, watch.hindrance(question.queue) ?? 'Redis was away');
+    case 'gone':
+      if (++tally.lost > againMax) return untaken(asking, 'Redis loses its jobs');
+      tally.failed = way;
+      return null;
+    default:
+      return ended satisfies never;
+  }
+}
+
+/** Whether a worker's word is the last one. */
+async function judge<A extends object>(
+  asking: Asking<A>,
+  way: JobBytes,
+  answer: A | Need,
+  worker: string,
+): Promise<Asked<A> | null> {
+  const { question, tally, signal, log } = asking;
+  if (isNeed(answer)) {
+    log.info({ worker, detail: answer.detail, bytes: way.kind }, 'A worker could not read a message');
+    if (++tally.unread > againMax) return untaken(asking, answer.detail);
+    tally.failed = way;
+    return null;
+  }
+  if (!isAway(answer) || !hasOther(asking, question.queue, worker) || ++tally.elsewhere > elsewhereMax)
+    return { kind: 'answered', answer };
+  // The same one may be quicker again, until it knows of its trouble and leaves the jobs to others.
+  await pause(elsewherePauseMs, signal);
+  return null;
 }
 
 /** Every living worker of the queue has proved that it shares our spool; where none is known, the first will tell. */
@@ -181,16 +198,15 @@ function hasOther({ presence }: AskOptions, queue: QueueName, asked: string): bo
   return presence.seen().workers.some(({ id, [queue]: scanner }) => id !== asked && scanner?.ok === true);
 }
 
-function untaken(
-  { queue }: Question<unknown>,
+function untaken<A>(
+  { question, tally: { started } }: Asking<A>,
   why: string,
-  { started }: Tally,
 ): { kind: 'untaken'; detail: string; started: boolean } {
-  return { kind: 'untaken', detail: `No worker answered for ${queue}: ${why}`, started };
+  return { kind: 'untaken', detail: `No worker answered for ${question.queue}: ${why}`, started };
 }
 
 /** A deadline that passed while nobody had the job says nothing of the message. */
-function stopped(signal: AbortSignal, { started }: Tally): Unchecked {
+function stopped<A>({ signal, tally: { started } }: Asking<A>): Unchecked {
   const aborted = abortedBy(signal);
   if (aborted.reason !== 'timeout' || started) return aborted;
   return { kind: 'unchecked', reason: 'busy', detail: 'No worker was free before the deadline' };

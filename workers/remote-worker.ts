@@ -113,7 +113,7 @@ export async function openWorker(options: {
 }
 
 function clientsFor(config: Config, queues: readonly QueueName[], log: Log): ScannerClients {
-  const clients = createScannerClients(config, log);
+  const clients = createScannerClients(config, log, config.worker);
   if (queues.length === 0) throw new PermFail('Cannot run a worker: no scanner is configured here');
   for (const queue of queues) {
     const key = queue === 'virus' ? 'clamd' : 'spamd';

@@ -4,7 +4,7 @@
  * Messages of 5 KB are put into a spool and scanned, as the pipeline does; no SMTP, so that what is measured is the queue.
  * The same door without Redis is measured in the same run, in turn with it, so that what disturbs the machine disturbs both.
  *
- * usage: node test/bench/queue.ts [MESSAGES]; prints JSON
+ * usage: node test/bench/queue.ts [MESSAGES [overhead|scaling]]; prints JSON
  */
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -25,6 +25,7 @@ type Door = { readonly queue: Queue; readonly spool: Spool; close(): Promise<voi
 
 const script = join(import.meta.dirname, '../../bin/sluice.js');
 const messages = Number(process.argv[2] ?? 6000);
+const only = process.argv[3];
 const rounds = 3;
 const octets = Buffer.from(`From: a@example.com\r\nSubject: x\r\n\r\n${'word '.repeat(1010)}\r\n`);
 
@@ -34,9 +35,8 @@ stack.defer(() => rm(folder, { recursive: true, force: true }));
 const redis = await startRedis({ folder });
 stack.defer(() => redis.stop());
 
-process.stdout.write(`${JSON.stringify(await overhead(), null, 2)}\n`);
-if (process.env.BENCH_ONLY === undefined)
-  process.stdout.write(`${JSON.stringify(await scaling(), null, 2)}\n`);
+if (only !== 'scaling') process.stdout.write(`${JSON.stringify(await overhead(), null, 2)}\n`);
+if (only !== 'overhead') process.stdout.write(`${JSON.stringify(await scaling(), null, 2)}\n`);
 await stack.disposeAsync();
 process.exit(0);
 
@@ -104,8 +104,8 @@ async function scaling() {
         `worker: { virus: ${slots}, spam: ${slots} }`,
       );
       const over = await openDoor(`slots-${slots}`, configText('slow', redis, false));
-      await load(over, slots, slots);
-      rates[slots] = Math.round((await load(over, slots * 40, slots * 2)).perSecond * 100) / 100;
+      await load(over, slots * 20, slots * 4); // warm
+      rates[slots] = Math.round((await load(over, slots * 60, slots * 4)).perSecond * 100) / 100;
       await over.close();
       await worker.stop();
     }
