@@ -27,6 +27,7 @@ import { silentLog } from '../workers/log.ts';
 import type { Site } from '../workers/site.ts';
 import { countOf, type FindingGroup, formatGroup, formatSummary } from './check-text.ts';
 import { type Invocation, type Options, UsageError } from './invocation.ts';
+import type { StatusLine } from './progress.ts';
 
 type Part = {
   readonly name: string;
@@ -35,17 +36,16 @@ type Part = {
 };
 
 /** Checks everything, prints each part as it is done. */
-export async function check({ options, site: read, print, printJson }: Invocation): Promise<number> {
+export async function check({ options, site: read, status, print, printJson }: Invocation): Promise<number> {
   if (options.probe !== undefined && !/^[^\s@<>]+@[^\s@<>]+$/.test(options.probe))
     throw new UsageError(`--probe: "${options.probe}" is no address: write user@domain`);
   const site = read();
-  const asRoot = await lookAsRoot(site.config, options);
+  const asRoot = await lookAsRoot(site.config, options, status);
   if (existsSync(site.config.state)) becomeOwner(site.config.state, silentLog);
   const groups: FindingGroup[] = [];
   for (const { name, doing, find } of partsOf(site, options, asRoot)) {
-    showProgress(doing);
+    status.sayNow(doing);
     const group = { name, findings: await find() };
-    showProgress(null);
     groups.push(group);
     if (options.json !== true) print(`${formatGroup(group)}\n`);
   }
@@ -116,6 +116,7 @@ function probeOf(config: Config, recipient: string | undefined): Part[] {
 async function lookAsRoot(
   config: Config,
   options: Options,
+  status: StatusLine,
 ): Promise<ReadonlyMap<Address, readonly Finding[]>> {
   const seen = new Map<Address, readonly Finding[]>();
   if (!config.scan.spam) return seen;
@@ -124,7 +125,7 @@ async function lookAsRoot(
   if (wanted.user !== null && findUser(wanted.user) === null)
     throw new UsageError(`--spamd-user: this machine has no user "${wanted.user}"`);
   for (const address of config.spamd) {
-    showProgress(`teaching and unteaching spamd at ${formatAddress(address)}, asking sa-learn`);
+    status.sayNow(`teaching and unteaching spamd at ${formatAddress(address)}, asking sa-learn`);
     const process = processListeningOn(address);
     const learning = await checkBayes(address, demands, bayesViewOf(process, wanted));
     // One that does not answer has no process to look at either.
@@ -133,7 +134,6 @@ async function lookAsRoot(
       learning.length === 0 ? [] : [...checkSpamdProcess(address, process, demands), ...learning],
     );
   }
-  showProgress(null);
   return seen;
 }
 
@@ -184,10 +184,4 @@ function describeSite({ configFile, config }: Site): Finding[] {
 
 function off(key: string, price: string): Finding {
   return warn(`${key} is false: ${price}`, null, `none needed if that is meant; else write ${key}: true`);
-}
-
-/** One line that the next one replaces; only a person at a terminal sees it. */
-function showProgress(text: string | null): void {
-  if (!process.stderr.isTTY) return;
-  process.stderr.write(`\r\u001b[K${text === null ? '' : `… ${text}`}`);
 }

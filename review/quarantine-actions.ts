@@ -2,7 +2,8 @@
  * quarantine-actions — `sluice quarantine release|delete|learn|export`: the verbs that act, on one item or on many.
  *
  * Many are named one by one, or by a query: that one first only says how many it finds, and acts when it is given this
- * number. An item for which it does not work keeps nobody from the next; a database that is down ends it.
+ * number. An item for which it does not work keeps nobody from the next; a database that is down ends it, and so does
+ * Ctrl-C, behind the item under way.
  */
 import { open, unlink } from 'node:fs/promises';
 import { recipientStates } from '../filter/quarantine.ts';
@@ -11,7 +12,7 @@ import type { LearnAs, LearnResult } from '../workers/spamd.ts';
 import { atDesk } from './at-desk.ts';
 import type { Invocation } from './invocation.ts';
 import { UsageError } from './invocation.ts';
-import { createProgress } from './progress.ts';
+import { listenForInterruption } from './interruption.ts';
 import { queryOf } from './quarantine-command.ts';
 import { printable } from './table.ts';
 import {
@@ -108,11 +109,22 @@ export async function exportHeld(invocation: Invocation): Promise<number> {
   });
 }
 
+/** Ends early, and quietly, where nobody reads any more. */
 async function toStandardOutput(octets: AsyncIterable<Uint8Array>): Promise<number> {
+  const { stdout } = process;
   for await (const chunk of octets) {
-    if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once('drain', resolve));
+    if (stdout.destroyed) break;
+    if (!stdout.write(chunk)) await roomIn(stdout);
   }
   return 0;
+}
+
+/** Resolves when more can be written, or nothing ever again. */
+function roomIn(stream: NodeJS.WriteStream): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  stream.once('drain', resolve);
+  stream.once('close', resolve);
+  return promise.finally(() => stream.off('drain', resolve).off('close', resolve));
 }
 
 /** Nothing is overwritten, and nothing half is left. */
@@ -151,12 +163,14 @@ async function onEach(
     throw new UsageError(`quarantine ${what}: name items by ID, or all of a query by --all-matching QUERY`);
   const query = matching === undefined ? null : queryOf(matching, recipientStates);
   return atDesk(invocation, async (desk, actor, { config }) => {
+    invocation.status.say('looking for what matches');
     const ids =
       query === null ? words : await confirmed(invocation, what, await searchAll(actor, desk, query));
     if (ids === null) return 1;
     const deadlineMs = config.limits.deadlineSeconds * 1000;
-    return tell(invocation, ids, query === null && ids.length === 1, (id) =>
-      act(desk, actor, id, AbortSignal.timeout(deadlineMs)),
+    const run = { what, ids, isOnly: query === null && ids.length === 1 };
+    return tell(invocation, run, (id, breakOff) =>
+      act(desk, actor, id, AbortSignal.any([AbortSignal.timeout(deadlineMs), breakOff])),
     );
   });
 }
@@ -178,40 +192,54 @@ async function confirmed(
   return null;
 }
 
-/** One after the other; the exit code is the gravest: 69, 75, 1, 0. */
+/** What is to be done, with which items; `isOnly`: one that was named, so that its failure is the command's. */
+type Run = { readonly what: string; readonly ids: readonly string[]; readonly isOnly: boolean };
+
+/** One after the other; the exit code is the gravest: 69, 75, 1, 0; where it was interrupted, the signal's. */
 async function tell(
-  { options, print, printJson }: Invocation,
-  ids: readonly string[],
-  isOnly: boolean,
-  act: (quarantineId: string) => Promise<Done>,
+  { options, status, print, printJson }: Invocation,
+  { what, ids, isOnly }: Run,
+  act: (quarantineId: string, breakOff: AbortSignal) => Promise<Done>,
 ): Promise<number> {
-  const progress = createProgress(ids.length, process.stderr);
   const all: (Line & { quarantineId: string })[] = [];
   const codes = new Set<number>();
+  let done = 0;
+  using interruption = listenForInterruption(() => {
+    status.clear();
+    complain(`${what}: stopping after the message under way; once more breaks it off`);
+  });
   for (const quarantineId of ids) {
-    const { lines, code } = isOnly ? await act(quarantineId) : await tried(act, quarantineId);
+    if (interruption.exitCode() === null) status.say(`${what}: ${done + 1} of ${ids.length}`);
+    const doing = () => act(quarantineId, interruption.breakOff);
+    const { lines, code } = isOnly ? await doing() : await tried(doing);
+    done++;
     codes.add(code);
     all.push(...lines.map((line) => ({ quarantineId, ...line })));
-    progress.step();
-    const shown = options.json === true ? [] : lines;
-    if (shown.length > 0) progress.clear();
-    for (const { recipient, kind, detail } of shown) {
-      const words = [isOnly ? null : quarantineId, recipient ?? null, kind, detail];
-      print(words.flatMap((word) => (word === null ? [] : [printable(word)])).join(': '));
-    }
+    if (options.json !== true) for (const line of lines) print(lineText(isOnly ? null : quarantineId, line));
     // The next one would meet the same.
-    if (code === down) break;
+    if (code === down || interruption.exitCode() !== null) break;
   }
-  progress.clear();
   if (options.json === true) printJson(all);
-  return [69, 75, 1].find((code) => codes.has(code) || (code === 75 && codes.has(down))) ?? 0;
+  const stopped = done < ids.length ? interruption.exitCode() : null;
+  status.clear();
+  if (stopped !== null) complain(`${what}: stopped after ${done} of ${ids.length}`);
+  return stopped ?? [69, 75, 1].find((code) => codes.has(code) || (code === 75 && codes.has(down))) ?? 0;
+}
+
+function complain(text: string): void {
+  process.stderr.write(`sluice: ${text}\n`);
+}
+
+function lineText(quarantineId: string | null, { recipient, kind, detail }: Line): string {
+  const words = [quarantineId, recipient ?? null, kind, detail];
+  return words.flatMap((word) => (word === null ? [] : [printable(word)])).join(': ');
 }
 
 const down = -1;
 
-async function tried(act: (quarantineId: string) => Promise<Done>, quarantineId: string): Promise<Done> {
+async function tried(act: () => Promise<Done>): Promise<Done> {
   try {
-    return await act(quarantineId);
+    return await act();
   } catch (error) {
     if (!(error instanceof PermFail) && !(error instanceof TempFail)) throw error;
     const code = error instanceof PermFail ? 69 : down;
