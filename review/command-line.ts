@@ -7,7 +7,7 @@
 import { parseArgs } from 'node:util';
 import { type Command, commands, groups } from './commands.ts';
 import { type Options, UsageError } from './invocation.ts';
-import { wordsOf } from './manual.ts';
+import { eitherOf, wordsOf } from './manual.ts';
 import { type OptionName, optionTypes } from './options.ts';
 import { nearest } from './suggestion.ts';
 
@@ -90,7 +90,7 @@ function topicOf(positionals: readonly string[]): string {
 function notUnderstood(words: readonly string[]): string {
   const group = groups.find(({ name }) => name === words[0]);
   if (group !== undefined && words.length === 1)
-    return `incomplete command "${group.name}": write ${group.commands.map(({ name }) => `sluice ${name}`).join(', ')}`;
+    return `incomplete command "${group.name}": add ${eitherOf(group.commands.map(({ name }) => lastWord(name)))}; see sluice ${group.name} --help`;
   const meant = meantBy(words);
   const hint = meant === null ? '' : `did you mean "sluice ${meant}"? `;
   const typed = group === undefined ? words.slice(0, 1) : words.slice(0, 2);

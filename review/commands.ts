@@ -2,7 +2,8 @@
  * commands — all commands there are, in the order in which people meet them.
  */
 import type { CommandManual, GroupManual } from './manual.ts';
-import { actingManuals, historyManual, lookingManuals, scanManual } from './mail-manuals.ts';
+import { historyManual, scanManual } from './mail-manuals.ts';
+import { actingManuals, lookingManuals } from './quarantine-manuals.ts';
 import {
   checkManual,
   completionManual,

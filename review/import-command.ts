@@ -43,7 +43,7 @@ export async function importPolicies(invocation: Invocation): Promise<number> {
     throw new UsageError(
       'import amavis: name amavisd.conf, or a dump with --sql: see sluice import amavis --help',
     );
-  status.sayNow('reading the files');
+  status.sayNow("reading amavisd-new's settings");
   const files = words.flatMap(filesIn).map((file) => readText(file, configBytesMax));
   refuseDumps(files);
   const shipped = join(import.meta.dirname, '..', 'rules', 'policies.yaml');

@@ -86,11 +86,9 @@ test('sluice says what is wrong with a command line, and exits with 64', async (
     [['completion', 'tcsh'], 'completion: "tcsh" is no shell known here: write bash, zsh or fish'],
     [
       ['quarantine'],
-      `incomplete command "quarantine": write ${commands
-        .filter((name) => name.startsWith('quarantine'))
-        .map((name) => `sluice ${name}`)
-        .join(', ')}`,
+      'incomplete command "quarantine": add list, search, show, release, delete, learn or export; see sluice quarantine --help',
     ],
+    [['import'], 'incomplete command "import": add amavis; see sluice import --help'],
     [
       ['policy', 'exp'],
       'unknown command "policy exp": did you mean "sluice policy explain"? see sluice policy --help',

@@ -113,13 +113,15 @@ test('sluice quarantine list fits a terminal of 80 columns, and COLUMNS says oth
   const subject = 'A subject that is quite a bit longer than what is left of the line';
   const id = await rig.put({ ...item, facts: { ...item.facts, subject } });
   const list = commandLine(rig, 'quarantine', 'list');
-  const { screen } = await startOnTerminal(list).end();
+  // On a busy machine the line that tells what is being done comes and goes before.
+  const left = (text: string) => text.replaceAll(/⌫[^⌫]*⌫/g, '');
+  const screen = left((await startOnTerminal(list).end()).screen);
   const lines = screen.trimEnd().split('\r\n');
   for (const line of lines) assert.ok(line.length <= 80, line);
   assert.ok(screen.includes(id), 'an id is never cut');
   const wide = await startOnTerminal(list, { environment: { COLUMNS: '400' } }).end();
   assert.ok(wide.screen.includes(subject));
-  assert.equal(wide.screen.trimEnd().split('\r\n').length, 2);
+  assert.equal(left(wide.screen).trimEnd().split('\r\n').length, 2);
 });
 
 test('sluice quarantine export ends quietly when nobody reads any more', async (t) => {
