@@ -18,6 +18,7 @@ import type { Config } from '../rules/config.ts';
 import { type Finding, fail, ok, warn } from '../rules/finding.ts';
 import { bayesViewOf, checkBayes } from '../workers/check-bayes.ts';
 import { checkClamd } from '../workers/check-clamd.ts';
+import { checkFile } from '../workers/check-files.ts';
 import { checkPostfixFolder } from '../workers/check-postfix.ts';
 import { checkSpamd, checkSpamdProcess, type SpamdDemands } from '../workers/check-spamd.ts';
 import { type ClamdConfig, findClamdConfig, readClamdConfig } from '../workers/clamd-config.ts';
@@ -41,9 +42,10 @@ export async function check({ options, site: read, status, print, printJson }: I
     throw new UsageError(`--probe: "${options.probe}" is no address: write user@domain`);
   const site = read();
   const asRoot = await lookAsRoot(site.config, options, status);
+  const files = filesOf(site);
   if (existsSync(site.config.state)) becomeOwner(site.config.state, silentLog);
   const groups: FindingGroup[] = [];
-  for (const { name, doing, find } of partsOf(site, options, asRoot)) {
+  for (const { name, doing, find } of partsOf(site, files, options, asRoot)) {
     status.sayNow(doing);
     const group = { name, findings: await find() };
     groups.push(group);
@@ -57,6 +59,7 @@ export async function check({ options, site: read, status, print, printJson }: I
 
 function partsOf(
   site: Site,
+  files: readonly SiteFile[],
   options: Options,
   spamdAsRoot: ReadonlyMap<Address, readonly Finding[]>,
 ): Part[] {
@@ -68,7 +71,7 @@ function partsOf(
     {
       name: 'Configuration',
       doing: 'reading the configuration, trying the addresses to listen on',
-      find: async () => [...describeSite(site), ...(await checkListeners(config))],
+      find: async () => [...describeSite(site, files), ...(await checkListeners(config))],
     },
     { name: 'State', doing: `looking through ${config.state}`, find: () => checkState(config) },
     {
@@ -166,14 +169,26 @@ async function each(
   return (await Promise.all(addresses.map(look))).flat();
 }
 
-function describeSite({ configFile, config }: Site): Finding[] {
+/** The files that are there as root sees them; null: what counts in place of one. */
+type SiteFile = { readonly name: string; readonly file: string | null; readonly otherwise: string };
+
+function filesOf({ configFile, config: { policies } }: Site): SiteFile[] {
+  return [
+    { name: 'Configuration is', file: configFile, otherwise: 'embedded defaults' },
+    {
+      name: 'Policies are',
+      file: policies !== null && existsSync(policies) ? policies : null,
+      otherwise: 'shipped',
+    },
+  ];
+}
+
+function describeSite({ configFile, config }: Site, files: readonly SiteFile[]): Finding[] {
   const uid = process.getuid?.() ?? 0;
   const observe = 'mode is observe: headers only, nothing is held';
   return [
-    ok(`Configuration is in order`, configFile ?? 'embedded defaults'),
-    ok(
-      'Policies are in order',
-      config.policies !== null && existsSync(config.policies) ? config.policies : 'shipped',
+    ...files.map(({ name, file, otherwise }) =>
+      file === null ? ok(`${name} in order`, otherwise) : checkFile(name, file),
     ),
     ok(`Node ${process.versions.node}, user ${findUser(uid)?.name ?? uid}`),
     ...(config.mode === 'observe'
