@@ -48,7 +48,8 @@ function proxies(): string {
 }
 
 function registry(): string {
-  return execFileSync('npm', ['config', 'get', 'registry'], { encoding: 'utf8' }).trim();
+  const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] } as const;
+  return execFileSync('npm', ['config', 'get', 'registry'], options).trim();
 }
 
 /** What Debian wrote must be what the short form takes for it. */
