@@ -44,18 +44,20 @@ export function createLedgerMemory(
   /** The last load that was begun; an older one that still runs has no say any more. */
   let latest = 0;
   let isLoading = false;
+  /** Written since the load began, before its set was there. */
+  let early: string[] = [];
   let version: number | null = null;
   let askedAt = Number.NEGATIVE_INFINITY;
 
   async function load(): Promise<void> {
     const mine = ++latest;
     isLoading = true;
-    loading = null;
+    [loading, early] = [null, []];
     try {
       const room = Math.max(fewest, 4 * (await countOf(store)));
       if (mine !== latest) return;
-      // From here on it is told of each write; those before are in front of the pages in the ledger's own order.
       const filling = (loading = createKnownKeys(room));
+      for (const text of early) filling.add(text);
       for (const sql of pages) await fill(store, sql, filling);
       if (mine === latest) known = filling;
     } catch (cause) {
@@ -70,6 +72,7 @@ export function createLedgerMemory(
   return {
     add(texts) {
       for (const text of texts) for (const set of [known, loading]) set?.add(text);
+      if (isLoading && loading === null) early.push(...texts);
       if (known?.isFull() === true && !isLoading) void load();
     },
     neverSaw(texts) {
