@@ -18,9 +18,11 @@ export const isLong = process.env['SLUICE_TEST_LONG'] === '1';
 export const release =
   /^ARG BASE=debian:(\w+)-slim$/m.exec(readFileSync(join(top, 'Dockerfile'), 'utf8'))?.[1] ?? '';
 
+/** What took long to make and can be used again. */
+export const cache = process.env['SLUICE_TEST_CACHE'] ?? '/var/cache/sluice-tests';
+
 /** A tar archive of a minimal Debian: the essential packages and apt. */
 export function baseArchive(): string {
-  const cache = process.env['SLUICE_TEST_CACHE'] ?? '/var/cache/sluice-tests';
   const architecture = execFileSync('dpkg', ['--print-architecture'], { encoding: 'utf8' }).trim();
   const file = join(cache, `debian-${release}-${architecture}.tar`);
   if (existsSync(file)) return file;

@@ -45,7 +45,10 @@ function callsOf(lines: readonly string[]): readonly string[] {
   const calls = new Set<string>();
   for (const line of lines) {
     const names = line.replace(/^~/, '').split(' ').flatMap(callsNamed);
-    for (const name of names) line.startsWith('~') ? calls.delete(name) : calls.add(name);
+    for (const name of names) {
+      if (line.startsWith('~')) calls.delete(name);
+      else calls.add(name);
+    }
   }
   return [...calls];
 }
