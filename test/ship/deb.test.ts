@@ -11,6 +11,7 @@ import {
   cpSync,
   existsSync,
   globSync,
+  linkSync,
   mkdirSync,
   readdirSync,
   readFileSync,
@@ -35,7 +36,7 @@ suite('the Debian package', () => {
     around = await startSurroundings();
     file = build(around.folder);
     tree = createTree();
-    cpSync(file, join(tree.root, 'tmp', basename(file)));
+    linkSync(file, join(tree.root, 'tmp', basename(file)));
   });
   after(async () => {
     tree?.remove();
@@ -53,7 +54,7 @@ suite('the Debian package', () => {
   /** Owner, group and mode of a path in the tree, by the tree's names. */
   const ownership = (path: string) => inside('stat', '-c', '%U:%G %a', path).trim();
   const heldItems = () => globSync('var/lib/sluice/quarantine/*/*/item.json', { cwd: tree.root }).length;
-  const install = () => inside('dpkg', '-i', `/tmp/${basename(file)}`);
+  const install = () => inside('dpkg', '--force-unsafe-io', '-i', `/tmp/${basename(file)}`);
 
   test('installs: user, state folder, configuration, command', () => {
     install();
@@ -101,6 +102,16 @@ suite('the Debian package', () => {
     assert.equal(heldItems(), 1);
   });
 
+  test('the backup that docs/deploy.md tells copies every database and what is held', () => {
+    const chapter = readFileSync(join(top, 'docs', 'deploy.md'), 'utf8').split('\n## Backup\n')[1] ?? '';
+    const said = inside('sh', '-ec', /```\n([^]*?)```/.exec(chapter)?.[1] ?? 'exit 1');
+    assert.match(said, /history\.db ledger\.db quarantine\.db/);
+    const copies = readdirSync(at('/var/backups/sluice'));
+    assert.deepEqual(copies.filter((name) => !name.endsWith('.db')).toSorted(), ['quarantine.tar']);
+    const listed = inside('tar', '-tf', '/var/backups/sluice/quarantine.tar');
+    assert.equal(listed.match(/\/item\.json$/gm)?.length, 1);
+  });
+
   test('an upgrade over itself keeps configuration, policies and what is held', () => {
     writeFileSync(at('/etc/sluice/sluice.yaml'), 'mode: observe\n');
     install();
@@ -131,7 +142,7 @@ suite('the Debian package', () => {
   });
 
   if (isLong) {
-    test('lintian finds no error', () => {
+    test('lintian finds no error (needs the package lintian)', () => {
       const { status, stdout } = spawnSync('lintian', ['--fail-on', 'error', '--allow-root', file], {
         encoding: 'utf8',
       });

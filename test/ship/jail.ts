@@ -2,8 +2,8 @@
  * jail — runs a program as a container engine or systemd would: another root that it can't write to, an ordinary user, no
  * capabilities, no new privileges, and where asked only the system calls of a unit.
  *
- * Hides crun (Debian's package) and its configuration. The network is this machine's, so that 127.0.0.1 is shared with
- * the test. Needs root.
+ * Hides crun (Debian's package) and its configuration. Unless told otherwise the network is this machine's, so that
+ * 127.0.0.1 is shared with the test. Needs root.
  */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,6 +14,8 @@ export type Jail = {
   readonly folder: string;
   readonly root: string;
   readonly user: number;
+  /** Default: the user's number. */
+  readonly group?: number;
   readonly command: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   /** Folders that it may write to: path inside → path outside. */
@@ -22,12 +24,17 @@ export type Jail = {
   readonly readable?: Readonly<Record<string, string>>;
   /** The only system calls and socket families that it may use; all else is EPERM. Default: any. */
   readonly allowed?: Allowed;
+  /** Names like CAP_CHOWN; default none. */
+  readonly capabilities?: readonly string[];
+  /** A network namespace by its path; default this machine's network. */
+  readonly network?: string;
+  /** Whether it may write to its root, default no. */
+  readonly rootWritable?: boolean;
   readonly isUp: () => Promise<boolean>;
 };
 
 export type Allowed = { readonly calls: readonly string[]; readonly families: readonly number[] };
 
-const none = { bounding: [], effective: [], permitted: [], inheritable: [], ambient: [] };
 /** crun 1.8 gives up where cgroup v1 and v2 are mixed, though told to leave cgroups alone: for it they are not mixed. */
 const script =
   '[ ! -d /sys/fs/cgroup/unified ] || mount -t tmpfs none /sys/fs/cgroup/unified; exec crun "$@"';
@@ -41,12 +48,15 @@ export async function startJail(jail: Jail): Promise<Daemon> {
   return startDaemon({
     command: 'unshare',
     args: ['--mount', 'sh', '-c', script, 'sh', ...crun, `sluice-${process.pid}-${Date.now()}`],
-    logFile: join(jail.folder, 'jail.log'),
+    logFile: join(bundle, 'log'),
     isUp: jail.isUp,
   });
 }
 
-function configOf({ root, user, command, env = {}, writable = {}, readable = {}, allowed }: Jail): object {
+function configOf(jail: Jail): object {
+  const { root, user, command, env = {}, writable = {}, readable = {}, allowed } = jail;
+  const own = jail.capabilities ?? [];
+  const network = jail.network === undefined ? [] : [{ type: 'network', path: jail.network }];
   const variables = { PATH: '/usr/local/bin:/usr/bin:/bin', ...env };
   const bind = (entries: object, mode: string) =>
     Object.entries(entries).map(([destination, source]: [string, string]) => ({
@@ -57,13 +67,13 @@ function configOf({ root, user, command, env = {}, writable = {}, readable = {},
     }));
   return {
     ociVersion: '1.0.2',
-    root: { path: root, readonly: true },
+    root: { path: root, readonly: jail.rootWritable !== true },
     process: {
-      user: { uid: user, gid: user, umask: 0o077 },
+      user: { uid: user, gid: jail.group ?? user, umask: user === 0 ? 0o022 : 0o077 },
       args: command,
       cwd: '/',
       env: Object.entries(variables).map(([name, value]) => `${name}=${value}`),
-      capabilities: none,
+      capabilities: { bounding: own, effective: own, permitted: own, inheritable: [], ambient: [] },
       noNewPrivileges: true,
     },
     mounts: [
@@ -74,7 +84,7 @@ function configOf({ root, user, command, env = {}, writable = {}, readable = {},
       ...bind(readable, 'ro'),
     ],
     linux: {
-      namespaces: [{ type: 'mount' }, { type: 'pid' }, { type: 'ipc' }],
+      namespaces: [{ type: 'mount' }, { type: 'pid' }, { type: 'ipc' }, ...network],
       ...(allowed === undefined ? {} : { seccomp: seccompOf(allowed) }),
     },
   };
