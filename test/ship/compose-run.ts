@@ -84,7 +84,7 @@ suite('compose.yaml, running', () => {
       env: mailboxes,
       capabilities: postfixRights.map((name) => `CAP_${name}`),
       rootWritable: true,
-      isUp: probe('postfix', 'status'),
+      isUp: () => succeeds('client', 'bash', '-c', `exec 3<>/dev/tcp/${addresses.postfix}/25`),
     });
   });
   after(async () => {
@@ -101,17 +101,20 @@ suite('compose.yaml, running', () => {
       readonly isUp: Probe;
     };
 
-  /** Whether a command of the image succeeds in the container's network, as HEALTHCHECK does. */
+  /** Whether a command succeeds in a host's network; startDaemon asks again until it does. */
+  function succeeds(host: string, command: string, ...args: readonly string[]): boolean {
+    try {
+      network.run(host, command, ...args);
+      return true;
+    } catch {
+      // Not yet.
+      return false;
+    }
+  }
+
+  /** A command of the image, as HEALTHCHECK runs it. */
   function probe(...command: readonly [string, ...string[]]): Probe {
-    return (host, root) => {
-      try {
-        network.run(host, 'chroot', root, ...command);
-        return true;
-      } catch {
-        // Not yet: startDaemon asks again, and gives up in the end.
-        return false;
-      }
-    };
+    return (host, root) => succeeds(host, 'chroot', root, ...command);
   }
 
   function volume(name: string, owner?: number): string {
