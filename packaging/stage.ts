@@ -15,7 +15,8 @@ type LockEntry = { readonly version: string; readonly dev?: boolean; readonly op
 
 const top = join(import.meta.dirname, '..');
 /** What stands at the top of a package and is there for its makers. */
-const ballast = /^(?:\..*|tests?|docs|docsify|examples?|benchmarks?|include|share|(?:README|CHANGELOG).*)$/i;
+const ballast =
+  /^(?:\..*|tests?|docs|docsify|examples?|benchmarks?|include|share|(?:README|CHANGELOG).*|.*\.html)$/i;
 
 if (import.meta.main) {
   const [target] = process.argv.slice(2);

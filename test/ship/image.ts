@@ -42,6 +42,7 @@ const storage = ['--root', join(cache, 'images'), '--runroot', join(cache, 'run'
 /** Prepares the two images to begin with, where they are not there yet: Debian, and Debian with Node and npm. */
 export function openWorkshop(): Workshop {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-image-'));
+  removeAbandoned();
   if (!isThere(base)) commit('scratch', base, [[baseArchive(), '/']]);
   if (!isThere(node)) {
     commit(base, node, [
@@ -80,6 +81,14 @@ function build(dockerfile: string, settings: string): BuiltImage {
 function buildah(...args: readonly string[]): string {
   const stdio = ['ignore', 'pipe', 'pipe'] as const;
   return execFileSync('buildah', [...storage, ...args], { encoding: 'utf8', stdio: [...stdio] }).trim();
+}
+
+/** What a test left that was killed: the tag names its process. */
+function removeAbandoned(): void {
+  for (const image of buildah('images', '--format', '{{.Name}}:{{.Tag}}').split('\n')) {
+    const pid = /sluice-built:(\d+)-/.exec(image)?.[1];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) buildah('rmi', '--force', image);
+  }
 }
 
 function isThere(image: string): boolean {
