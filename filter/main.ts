@@ -8,8 +8,7 @@ import { hostname } from 'node:os';
 import { formatAddress } from '../rules/config.ts';
 import { createScannerClients, reportScanners } from '../workers/clients.ts';
 import { createLog, standardOutput } from '../workers/log.ts';
-import { createQueue, type Ticket } from '../workers/queue.ts';
-import { createScanner } from '../workers/scan.ts';
+import { openQueue, type Ticket } from '../workers/queue.ts';
 import { endOnUncaught, untilSignal } from '../workers/signals.ts';
 import { type Site, watchPolicies } from '../workers/site.ts';
 import { createSpool } from '../workers/spool.ts';
@@ -22,6 +21,7 @@ import { openMonitor } from './monitor.ts';
 import { filterMessage } from './pipeline.ts';
 import { createReinjector } from './reinject.ts';
 import { becomeOwner } from './state-folder.ts';
+import { fetchersOf } from './trusted-clients.ts';
 
 /** Runs the filter process for this site until a signal ends it; resolves with its exit code. */
 export async function runFilter(site: Site): Promise<number> {
@@ -35,12 +35,12 @@ export async function runFilter(site: Site): Promise<number> {
   const policies = watchPolicies(site, log);
   const clients = createScannerClients(config, log);
   const spool = await createSpool({ folder: config.spool, log });
-  const queue = createQueue({ spool, scanner: createScanner(clients) });
+  const queue = await openQueue(config, { spool, clients, log, trusts: fetchersOf(config) });
   const memory = await openMemory(config, log);
   const { inFlight: connectionsMax, messageBytes: sizeBytesMax } = config.limits;
   const reinjector = createReinjector({ address: config.reinject, hostname: host, connectionsMax, log });
   const admission = createAdmission(connectionsMax);
-  const monitor = await openMonitor(config, { clients, memory, reinjector, admission, log, output });
+  const monitor = await openMonitor(config, { clients, queue, memory, reinjector, admission, log, output });
   const effects = {
     scan: (ticket: Ticket, signal: AbortSignal) => queue.scan(ticket, signal),
     ...monitor.effects,

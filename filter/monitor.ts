@@ -11,6 +11,8 @@ import { openHealth } from '../workers/health.ts';
 import type { LineWriter, Log } from '../workers/log.ts';
 import { createMetrics, type Metrics } from '../workers/metrics.ts';
 import { type After, type Probe, scannerProbes, startProbes } from '../workers/probes.ts';
+import type { Queue } from '../workers/queue.ts';
+import { addQueueFigures } from '../workers/queue-metrics.ts';
 import { createReadiness, type Readiness } from '../workers/readiness.ts';
 import { version } from '../workers/version.ts';
 import type { Account } from './account.ts';
@@ -21,11 +23,16 @@ import type { Memory } from './memory.ts';
 import type { Reinjector } from './reinject.ts';
 import { createWaiting } from './waiting.ts';
 import type { Effects } from './walk.ts';
-import { watchAge, watchReturn, watchScanners } from './watch.ts';
+import { watchAge, watchReturn, watchScanners, workersProbe } from './watch.ts';
+
+/** They write how their scanners are each second. */
+const workersEveryMs = 2000;
 
 /** What there is to look at. */
 export type Watched = {
   readonly clients: ScannerClients;
+  /** Where scans go over Redis. */
+  readonly queue?: Pick<Queue, 'view'>;
   readonly memory: Pick<Memory, 'quarantine' | 'ledger' | 'history'>;
   readonly reinjector: Pick<Reinjector, 'reinject' | 'probe' | 'offers'>;
   readonly admission: Pick<Admission, 'inFlight'>;
@@ -57,7 +64,9 @@ export async function openMonitor(config: Config, watched: Watched): Promise<Mon
   const sources = { inFlight, inFlightMax, historyDropped, oldestDeferredSeconds: oldestSeconds };
   const metrics = createMetrics(sources, version);
   const logDecision = createDecisionLog(config.log, log, watched.output);
-  const scanners = watchScanners(metrics.scanner, log);
+  const view = watched.queue?.view ?? null;
+  if (view !== null) addQueueFigures(metrics.register, view);
+  const scanners = watchScanners(metrics.scanner, log, metrics.scannerGone);
   const returnSmtpd = watchReturn(watched.reinjector, metrics.returnSmtpd, admission, log);
   const phase = createPhase();
   const readiness = createReadiness({ checks: checksOf(memory), hindrance: phase.hindrance });
@@ -70,8 +79,11 @@ export async function openMonitor(config: Config, watched: Watched): Promise<Mon
     ],
     after === undefined ? { log } : { log, after },
   );
+  const remoteProbes = view === null ? [] : [workersProbe(view, scanners)];
+  const soon = startProbes(remoteProbes, { log, everyMs: workersEveryMs });
   const ready = async () => ({
     ...(await readiness()),
+    ...(view === null ? {} : { redis: view.isUp() ? 'up' : 'away', workers: view.seen().workers.length }),
     listeners: phase.listeners(),
     scanners: scanners.all(),
     returnSmtpd: returnSmtpd.state(),
@@ -89,6 +101,7 @@ export async function openMonitor(config: Config, watched: Watched): Promise<Mon
     stopping() {
       phase.stopping();
       probes.stop();
+      soon.stop();
     },
     close: async () => health?.close(),
   };

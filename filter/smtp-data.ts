@@ -49,7 +49,7 @@ export type Received =
 export type DataSource = { next(): Promise<Buffer | null>; unread(octets: Buffer): void };
 
 /** A writer of the spool, or null where it can't give one (logged). */
-export function openSpool(spool: Spool, log: Log): SpoolWriter | null {
+export function openSpool(spool: Pick<Spool, 'open'>, log: Log): SpoolWriter | null {
   try {
     return spool.open();
   } catch (error) {

@@ -22,7 +22,7 @@ export type SessionOptions = {
   readonly protocol: 'smtp' | 'lmtp';
   readonly direction: 'inbound' | 'outbound';
   readonly hostname: string;
-  readonly spool: Spool;
+  readonly spool: Omit<Spool, 'mark'>;
   readonly sizeBytesMax: number;
   readonly deadlineMs: number;
   readonly idleMs: number;

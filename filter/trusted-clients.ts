@@ -5,7 +5,7 @@
  * told at once, before anything listens.
  */
 import { BlockList, isIP, isIPv4 } from 'node:net';
-import type { Address } from '../rules/config.ts';
+import type { Address, Config } from '../rules/config.ts';
 import { PermFail } from '../workers/fail.ts';
 
 /** Says whether an address, as `socket.remoteAddress` gives it, may speak to us. */
@@ -28,6 +28,13 @@ export function parseTrustedClients(entries: readonly string[]): TrustedClients 
       return isIP(address) !== 0 && list.check(address, familyOf(address));
     },
   };
+}
+
+/** Who may fetch messages from here: redis.fetchClients, or where that is empty whoever may hand in mail. */
+export function fetchersOf({ redis, listen }: Config): (remoteAddress: string) => boolean {
+  const named = redis?.fetchClients ?? [];
+  const trusted = parseTrustedClients(named.length > 0 ? named : listen.trustedClients);
+  return (remoteAddress) => trusted.has(remoteAddress);
 }
 
 /** Throws PermFail where `address` can be reached from other machines and nobody is named who may (RELIABILITY). */

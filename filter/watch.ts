@@ -7,6 +7,7 @@
 import type { Metrics } from '../workers/metrics.ts';
 import type { Log } from '../workers/log.ts';
 import { type Probe, returnProbe, type ScannerState } from '../workers/probes.ts';
+import type { QueueSources } from '../workers/queue-metrics.ts';
 import type { Admission } from './admission.ts';
 import type { Outcome, Reinjector } from './reinject.ts';
 
@@ -14,14 +15,26 @@ import type { Outcome, Reinjector } from './reinject.ts';
 const oldestAlarmSeconds = 4 * 3600;
 const alarmEveryMs = 3_600_000;
 
+export type ScannersWatch = {
+  readonly tell: (state: ScannerState) => void;
+  /** No worker that asks it is alive any more. */
+  readonly forget: (which: Pick<ScannerState, 'scanner' | 'address'>) => void;
+  readonly all: () => readonly ScannerState[];
+};
+
 /** The last state of each scanner. Who is down from the start was told of by the report at start. */
 export function watchScanners(
   count: Metrics['scanner'],
   log: Log,
-): { readonly tell: (state: ScannerState) => void; readonly all: () => readonly ScannerState[] } {
+  gone: Metrics['scannerGone'] = () => undefined,
+): ScannersWatch {
   const latest = new Map<string, ScannerState>();
   return {
     all: () => [...latest.values()],
+    forget({ scanner, address }) {
+      latest.delete(`${scanner} ${address}`);
+      gone(scanner, address);
+    },
     tell(state) {
       const { scanner, address, up, signaturesAt } = state;
       count(scanner, address, up, signaturesAt);
@@ -32,6 +45,37 @@ export function watchScanners(
       else log.error({ scanner, address, detail: state.detail, alarm: true }, 'Scanner does not answer');
     },
   };
+}
+
+/** Looks at the scanners of the workers that are alive; each is told with the host that it is at. */
+export function workersProbe({ isUp, seen }: QueueSources, scanners: ScannersWatch): Probe {
+  let known = new Map<string, ScannerState>();
+  return {
+    name: 'workers',
+    async ask() {
+      // What is there is not known while Redis is away: the last word stands.
+      if (!isUp()) return;
+      const found = scannersOf(seen());
+      for (const [key, state] of known) if (!found.has(key)) scanners.forget(state);
+      for (const state of found.values()) scanners.tell(state);
+      known = found;
+    },
+  };
+}
+
+/** Several workers on one host ask the same scanner: one of them that reaches it is enough. */
+function scannersOf({ workers }: ReturnType<QueueSources['seen']>): Map<string, ScannerState> {
+  const found = new Map<string, ScannerState>();
+  for (const worker of workers) {
+    for (const [scanner, queue] of [['clamd', worker.virus] as const, ['spamd', worker.spam] as const]) {
+      for (const { address: there, ok: up, detail } of queue?.addresses ?? []) {
+        const address = `${there} at ${worker.host}`;
+        const key = `${scanner} ${address}`;
+        if (found.get(key)?.up !== true) found.set(key, { scanner, address, up, detail, signaturesAt: null });
+      }
+    }
+  }
+  return found;
 }
 
 /** Whether the return smtpd answers; null: nothing is known yet. */

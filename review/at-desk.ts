@@ -7,14 +7,14 @@
 import { existsSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import type { Config } from '../rules/config.ts';
 import { openStateQuarantine } from '../filter/memory.ts';
 import { createReinjector } from '../filter/reinject.ts';
 import { becomeOwner } from '../filter/state-folder.ts';
 import { createScannerClients } from '../workers/clients.ts';
 import { PermFail } from '../workers/fail.ts';
 import { silentLog } from '../workers/log.ts';
-import { createQueue } from '../workers/queue.ts';
-import { createScanner } from '../workers/scan.ts';
+import { openQueue, type Queue } from '../workers/queue.ts';
 import type { Site } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
 import { openAudit } from './audit.ts';
@@ -42,13 +42,30 @@ export async function atDesk(
   const reinjector = closing(
     createReinjector({ address, hostname: host, connectionsMax: 1, log: silentLog }),
   );
-  const scanner = createScanner(createScannerClients(site.config, silentLog));
-  const queue = closing(createQueue({ spool: { get: () => undefined }, scanner }));
-  const learn: Desk['learn'] = (...message) => queue.learn(...message);
+  const learning = closing(createLearning(site.config));
   const marker = { scanner: `Sluice ${version}`, hostname: host };
   const { reinject } = reinjector;
   invocation.status.say('');
-  return await act({ quarantine, audit, reinject, marker, learn, log }, actorOf(invocation), site);
+  return await act(
+    { quarantine, audit, reinject, marker, learn: learning.learn, log },
+    actorOf(invocation),
+    site,
+  );
+}
+
+/** Opened when somebody teaches: no other command needs a scanner, or Redis. */
+function createLearning(config: Config): { learn: Desk['learn']; close(): Promise<void> } {
+  let opened: Promise<Queue> | null = null;
+  const clients = createScannerClients(config, silentLog);
+  return {
+    async learn(...message) {
+      opened ??= openQueue(config, { spool: null, clients, log: silentLog });
+      return (await opened).learn(...message);
+    },
+    async close() {
+      await (await opened)?.close();
+    },
+  };
 }
 
 /** The site, whose state folder is there; this process works as its owner from here on. */

@@ -26,6 +26,7 @@ import { scanningShare, spamdConcurrencyPerAddress } from '../workers/clients.ts
 import { findUser, processListeningOn } from '../workers/local-process.ts';
 import { silentLog } from '../workers/log.ts';
 import type { Site } from '../workers/site.ts';
+import { version } from '../workers/version.ts';
 import { countOf, type FindingGroup, formatGroup, formatSummary } from './check-text.ts';
 import { type Invocation, type Options, UsageError } from './invocation.ts';
 import type { StatusLine } from './progress.ts';
@@ -94,6 +95,7 @@ function partsOf(
         return each(spamd, ask);
       },
     },
+    ...redisOf(config),
     {
       name: 'Return smtpd',
       doing: 'talking to the return smtpd',
@@ -106,6 +108,16 @@ function partsOf(
       find: async () => checkPostfixFolder(options['postfix-config'] ?? null, config, policies),
     },
   ];
+}
+
+function redisOf(config: Config): Part[] {
+  const { redis } = config;
+  if (redis === null) return [];
+  const find = async () => {
+    const { checkRedis } = await import('../workers/check-redis.ts');
+    return checkRedis(config, redis, version);
+  };
+  return [{ name: 'Redis', doing: 'asking Redis, looking for workers', find }];
 }
 
 function probeOf(config: Config, recipient: string | undefined): Part[] {

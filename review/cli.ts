@@ -22,6 +22,7 @@ import { printPostfix } from './postfix-command.ts';
 import { createStatusLine, silentStatusLine } from './progress.ts';
 import { deleteThem, exportHeld, learnThem, releaseHeld } from './quarantine-actions.ts';
 import { listHeld, searchHeld, showHeld } from './quarantine-command.ts';
+import { showQueue } from './queue-command.ts';
 import { run } from './run-command.ts';
 import { scanFile } from './scan-command.ts';
 import { printable } from './table.ts';
@@ -41,6 +42,7 @@ const verbs: Readonly<Record<CommandName, (invocation: Invocation) => Promise<nu
   'quarantine delete': deleteThem,
   'quarantine learn': learnThem,
   'quarantine export': exportHeld,
+  'queue status': showQueue,
   history: listHistory,
   'import amavis': importPolicies,
   completion: printCompletion,

@@ -10,6 +10,7 @@ import {
   importManual,
   policyManuals,
   postfixManual,
+  queueManual,
   runManual,
 } from './site-manuals.ts';
 
@@ -25,6 +26,7 @@ const all = [
   show,
   ...actingManuals,
   exported,
+  queueManual,
   historyManual,
   importManual,
   completionManual,
@@ -42,6 +44,7 @@ export const commands: readonly Command[] = all;
 export const groups: readonly GroupManual[] = [
   group('policy', 'what each recipient gets, and why'),
   group('quarantine', 'look at held messages, and decide about them'),
+  group('queue', 'scans on their way to workers'),
   group('import', "take over another filter's settings"),
 ];
 

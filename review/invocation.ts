@@ -18,6 +18,7 @@ export type Options = {
   readonly output?: string | undefined;
   readonly 'all-matching'?: string | undefined;
   readonly confirm?: string | undefined;
+  readonly scanners?: string | undefined;
   readonly feed?: string | undefined;
   readonly part?: string | undefined;
   readonly recipient?: readonly string[] | undefined;

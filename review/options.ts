@@ -32,6 +32,7 @@ export const optionTypes = {
   output: { type: 'string', value: 'FILE', takes: 'file' },
   'all-matching': { type: 'string', value: 'QUERY' },
   confirm: { type: 'string', value: 'N' },
+  scanners: { type: 'string', value: 'virus,spam', takes: ['virus', 'spam', 'virus,spam'] },
   feed: { type: 'string', value: 'lmtp|smtp', takes: ['lmtp', 'smtp'] },
   part: { type: 'string', value: 'PART', takes: ['main', 'master', 'commands'] },
   recipient: { type: 'string', multiple: true, value: 'RCPT' },

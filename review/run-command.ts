@@ -1,10 +1,16 @@
 /**
- * run-command — `sluice run [all|filter]`.
+ * run-command — `sluice run [all|filter|worker]`.
  *
- * `all` supervises one child process per part; only the filter exists so far. A part runs in this very process.
+ * `all` supervises one child process per part: the filter, and a worker where there is a Redis and a scanner. A part runs
+ * in this very process.
  */
-import { createLog } from '../workers/log.ts';
+import { existsSync } from 'node:fs';
+import type { Config } from '../rules/config.ts';
+import type { QueueName } from '../workers/job.ts';
+import { createLog, silentLog } from '../workers/log.ts';
+import { runWorker } from '../workers/main.ts';
 import { runFilter } from '../filter/main.ts';
+import { becomeOwner } from '../filter/state-folder.ts';
 import type { Invocation } from './invocation.ts';
 import { UsageError } from './invocation.ts';
 import { supervise } from './supervisor.ts';
@@ -15,18 +21,42 @@ export async function run(invocation: Invocation): Promise<number> {
   switch (part) {
     case 'filter':
       return runFilter(invocation.site());
+    case 'worker':
+      return work(invocation);
     case 'all': {
       // Read here too, so that problems are told once and not by every child.
-      const { configFile } = invocation.site();
+      const { configFile, config } = invocation.site();
       const configWords = configFile === null ? [] : ['--config', configFile];
       const script = process.argv[1] ?? '';
       return supervise(
-        ['filter'],
+        config.redis !== null && queuesOf(config).length > 0 ? ['filter', 'worker'] : ['filter'],
         (name) => [script, 'run', name, ...configWords],
         createLog({ name: 'supervisor' }),
       );
     }
     default:
-      throw new UsageError(`run: unknown part "${part}": write all or filter`);
+      throw new UsageError(`run: unknown part "${part}": write all, filter or worker`);
   }
+}
+
+/** A worker for the scanners that are named, or for all that are configured here. */
+function work(invocation: Invocation): Promise<number> {
+  const site = invocation.site();
+  const named = invocation.options.scanners?.split(',').map((name) => name.trim());
+  const stranger = named?.find((name) => name !== 'virus' && name !== 'spam');
+  if (stranger !== undefined)
+    throw new UsageError(`run worker: unknown scanner "${stranger}": write virus, spam or virus,spam`);
+  const queues = named === undefined ? queuesOf(site.config) : queuesNamed(named);
+  // Where the filter's spool is shared, only its owner may read it; a worker elsewhere has no such folder.
+  if (existsSync(site.config.state)) becomeOwner(site.config.state, silentLog);
+  return runWorker(site, queues);
+}
+
+function queuesNamed(names: readonly string[]): QueueName[] {
+  return (['virus', 'spam'] as const).filter((queue) => names.includes(queue));
+}
+
+function queuesOf({ scan, clamd, spamd }: Config): QueueName[] {
+  const here = { virus: scan.virus && clamd.length > 0, spam: scan.spam && spamd.length > 0 };
+  return (['virus', 'spam'] as const).filter((queue) => here[queue]);
 }

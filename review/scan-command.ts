@@ -15,8 +15,7 @@ import type { Disposition, Envelope, Recipient, ScanReport } from '../rules/mail
 import { createScannerClients } from '../workers/clients.ts';
 import { PermFail } from '../workers/fail.ts';
 import { silentLog } from '../workers/log.ts';
-import { createQueue } from '../workers/queue.ts';
-import { createScanner } from '../workers/scan.ts';
+import { openQueue } from '../workers/queue.ts';
 import { createSpool, type SpooledMessage } from '../workers/spool.ts';
 import { cleanLines } from '../filter/line-ends.ts';
 import type { Invocation } from './invocation.ts';
@@ -31,7 +30,8 @@ export async function scanFile(invocation: Invocation): Promise<number> {
   const log = silentLog;
   const folder = await mkdtemp(join(tmpdir(), 'sluice-scan-'));
   const spool = await createSpool({ folder, log });
-  const queue = createQueue({ spool, scanner: createScanner(createScannerClients(site.config, log)) });
+  const clients = createScannerClients(site.config, log);
+  const queue = await openQueue(site.config, { spool, clients, log });
   try {
     const message = await spoolFile(spool, words[0] ?? '');
     const envelope = envelopeOf(options.from ?? '', options.to ?? ['postmaster@localhost']);

@@ -8,28 +8,54 @@ import { option } from './options.ts';
 export const runManual = {
   name: 'run',
   summary: 'take mail from Postfix, filter it, give it back',
-  words: [{ name: 'all|filter', takes: ['all', 'filter'], isOptional: true }],
+  words: [{ name: 'all|filter|worker', takes: ['all', 'filter', 'worker'], isOptional: true }],
   about: [
     'Runs Sluice in the foreground. Events go to standard output, one JSON line each.',
     {
       terms: [
-        ['all', '(default) watches over the filter process, and starts it again when it dies'],
+        [
+          'all',
+          '(default) watches over the filter, and over a worker where redis and a scanner are configured; starts again who dies',
+        ],
         ['filter', 'the filter process alone'],
+        ['worker', 'a worker alone: takes scans from Redis, needs neither Postfix nor the quarantine'],
       ],
     },
   ],
-  options: [],
+  options: [option('scanners', 'what this worker scans for; default: every scanner that is configured here')],
   notes: [
     'SIGHUP reads policies.yaml again. SIGTERM stops taking mail, finishes what is in flight, and ends with 0.',
   ],
   examples: [
     ['run', 'as a service manager starts it, with /etc/sluice/sluice.yaml'],
     ['run filter --config ./sluice.yaml', 'one process, another configuration'],
+    ['run worker --scanners spam', 'on a machine that only scores mail'],
   ],
   exits: [
     [0, 'ended by a signal, nothing lost'],
     [75, 'an address to listen on is taken'],
     [78, 'sluice.yaml or policies.yaml have problems: each is printed'],
+  ],
+} as const satisfies CommandManual;
+
+/** What waits in Redis, and who works on it. */
+export const queueManual = {
+  name: 'queue status',
+  summary: 'what waits in Redis for workers, and which workers are alive',
+  words: [],
+  about: [
+    'Shows how many scans wait and how old the oldest is, the workers that are alive (host, process, version, whether their scanners answer, jobs under way of those at once), and the filters. Only where redis is set.',
+  ],
+  options: [],
+  examples: [
+    ['queue status', 'for a look'],
+    ['queue status --json | jq .queues', 'for programs'],
+  ],
+  exits: [
+    [0, 'every queue has a worker whose scanner answers'],
+    [1, 'one has none'],
+    [69, 'redis is not set'],
+    [75, 'Redis can not be asked'],
   ],
 } as const satisfies CommandManual;
 

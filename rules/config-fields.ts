@@ -18,18 +18,56 @@ import {
   textField,
 } from './fields.ts';
 import type { Reader } from './fields.ts';
+import { parseRedisUrl } from './redis-url.ts';
 
-/** Where the queues are; parsed, but this version has no use for it yet. */
+/** Where the queues are, and how the octets of messages get to the workers. */
 export type RedisConfig = {
+  /** As parseRedisUrl takes it, credentials included. */
   readonly url: string;
+  /** Not empty: they are asked where the master is, and host and port of the URL mean nothing. */
   readonly sentinels: readonly Address[];
+  /** The name under which Sentinel knows it. */
+  readonly master: string;
   readonly tls: boolean;
+  /** Certificates (PEM) that the server's must come from; null: the system's. */
+  readonly caFile: string | null;
+  /** What every key of ours begins with. */
   readonly prefix: string;
+  /** Larger messages do not go through Redis. */
   readonly messageBytesMax: number;
+  /** Where workers that share no spool fetch what is larger; null: nowhere. */
+  readonly fetch: Address | null;
+  /** IP addresses and networks that may fetch; empty: those of listen.trustedClients. */
+  readonly fetchClients: readonly string[];
 };
 
 const listenField = nullableField(addressField('listen'), 'for no such listener');
 const scannersField = nullableField(listField(addressField('connect')), 'for none here');
+
+/** It says nothing of what it found: that may hold a password. */
+const urlField: Reader<string> = {
+  expects: 'a URL like redis://127.0.0.1:6379/0 or unix:/run/redis/redis.sock',
+  read(node, report) {
+    const value = node.kind === 'scalar' ? node.value : null;
+    if (typeof value === 'string' && parseRedisUrl(value) !== null) return value;
+    return report(node, `found no such URL: write ${urlField.expects}`);
+  },
+};
+
+/** Keys under `redis`. A colon ends the name of a queue in Redis, braces choose a node of a cluster. */
+const redisMembers = {
+  url: urlField,
+  sentinels: listField(addressField('connect')),
+  master: textField('the name that Sentinel knows the master by', 100),
+  tls: flagField,
+  caFile: nullableField(textField('the path of a file', 4000), "for the system's certificates"),
+  prefix: scalarField('up to 50 letters, digits, dots, dashes and underscores', (value) =>
+    typeof value === 'string' && /^[\w.-]{1,50}$/.test(value) ? value : undefined,
+  ),
+  messageBytesMax: sizeField(1024, 512 * 1024 ** 2),
+  fetch: nullableField(addressField('listen'), 'for no such listener'),
+  fetchClients: listField(networkField),
+};
 
 /** Every key of sluice.yaml. */
 export const readers = {
@@ -53,6 +91,8 @@ export const readers = {
   'health.filter': listenField,
   'health.worker': listenField,
   'health.review': listenField,
+  'worker.virus': numberField({ min: 1, max: 1000, whole: true }),
+  'worker.spam': numberField({ min: 1, max: 1000, whole: true }),
   'limits.messageBytes': sizeField(1024, 4 * 1024 ** 3),
   // R5: after Postfix's data_done_timeout (1200 s) less the 30 s that we stop before it, an answer makes duplicates.
   'limits.deadlineSeconds': numberField({ min: 1, max: 1170 }),
@@ -62,6 +102,7 @@ export const readers = {
   'log.format': choiceField('json', 'amavis'),
   'log.level': choiceField('debug', 'info', 'warn', 'error'),
 };
+
 /** A size in octets: a number, or a number with B, KB, MB or GB behind it; KB = 1024. */
 function sizeField(min: number, max: number): Reader<number> {
   const expects = `a size from ${formatSize(min)} to ${formatSize(max)}, like 512KB or 100MB`;
@@ -82,27 +123,12 @@ function formatSize(octets: number): string {
 /** A URL, or a map with more; what stands there is never repeated in a problem, because it may hold a password. */
 function redisField(): Reader<RedisConfig> {
   const expects =
-    'a URL like redis://127.0.0.1:6379/0, or a map { url, sentinels, tls, prefix, messageBytesMax }';
-  const urlField: Reader<string> = {
-    expects: 'a URL like redis://127.0.0.1:6379/0',
-    read(node, report) {
-      const value = node.kind === 'scalar' ? node.value : null;
-      if (typeof value === 'string' && /^rediss?:\/\//.test(value) && URL.canParse(value)) return value;
-      return report(node, `found no such URL: write ${urlField.expects}`);
-    },
-  };
-  const members = {
-    url: urlField,
-    sentinels: listField(addressField('connect')),
-    tls: flagField,
-    prefix: textField('a short text', 50),
-    messageBytesMax: sizeField(1024, 512 * 1024 ** 2),
-  };
+    'a URL like redis://127.0.0.1:6379/0, or a map { url, sentinels, master, tls, caFile, prefix, messageBytesMax, fetch, fetchClients }';
   return {
     expects,
     read(node, report) {
       if (node.kind === 'list') return report(node, `${foundText(node)}: write ${expects}`);
-      const found = node.kind === 'map' ? readFields(node, members, report) : {};
+      const found = node.kind === 'map' ? readFields(node, redisMembers, report) : {};
       const url = node.kind === 'map' ? found.url?.value : urlField.read(node, report);
       if (node.kind === 'map' && !node.entries.has('url'))
         report(node, `found no url: write ${urlField.expects}`);
@@ -110,9 +136,13 @@ function redisField(): Reader<RedisConfig> {
       return {
         url,
         sentinels: found.sentinels?.value ?? [],
+        master: found.master?.value ?? 'mymaster',
         tls: found.tls?.value ?? url.startsWith('rediss:'),
+        caFile: found.caFile?.value ?? null,
         prefix: found.prefix?.value ?? 'sluice',
-        messageBytesMax: found.messageBytesMax?.value ?? 1024 ** 2,
+        messageBytesMax: found.messageBytesMax?.value ?? 32 * 1024 ** 2,
+        fetch: found.fetch?.value ?? null,
+        fetchClients: found.fetchClients?.value ?? [],
       };
     },
   };

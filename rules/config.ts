@@ -37,6 +37,8 @@ export type Config = {
   readonly spamd: readonly Address[];
   readonly spamdUser: string | null;
   readonly redis: RedisConfig | null;
+  /** How many scans a worker process runs at once, per scanner. */
+  readonly worker: { readonly virus: number; readonly spam: number };
   readonly state: string;
   readonly spool: string;
   /** The site's policies; null: the shipped ones only. */
@@ -126,7 +128,8 @@ function configOf(found: FoundFields, folder: string, hasFile: boolean): Config 
     ),
     spamd: (valueOr(found.spamd, [tcp(783)]) ?? []).map((address) => inFolder(address, folder)),
     spamdUser: valueOr(found.spamdUser, null),
-    redis: valueOr(found.redis, null),
+    redis: redisIn(folder, found.redis?.value ?? null),
+    worker: { virus: found['worker.virus']?.value ?? 16, spam: found['worker.spam']?.value ?? 4 },
     state,
     spool: spool === null ? resolvePath(state, 'spool') : path(spool),
     policies: policies === null ? null : path(policies),
@@ -164,12 +167,7 @@ function unix(path: string): Address {
 /** What is right by itself and wrong together. */
 function checkTogether(config: Config, found: FoundFields, file: Place, report: Report): void {
   const placeOf = (key: keyof typeof readers): Place => found[key]?.node ?? { ...file, path: key };
-  if (found.redis !== undefined && found.redis.value !== null) {
-    report(
-      placeOf('redis'),
-      'this version has no Redis queue yet, the next one brings it: write redis: null',
-    );
-  }
+  if (config.redis !== null) checkRedis(config.redis, config.listen.trustedClients, placeOf('redis'), report);
   for (const scanner of ['virus', 'spam'] as const) {
     const daemon = scanner === 'virus' ? 'clamd' : 'spamd';
     if (!config.scan[scanner] || config[daemon].length > 0 || config.redis !== null) continue;
@@ -177,6 +175,32 @@ function checkTogether(config: Config, found: FoundFields, file: Place, report: 
     report(placeOf(daemon), `${what}: write the address of ${daemon}, or scan.${scanner}: false`);
   }
   checkAddresses(config, placeOf, report);
+}
+
+function checkRedis(
+  redis: RedisConfig,
+  trustedClients: readonly string[],
+  place: Place,
+  report: Report,
+): void {
+  const { sentinels, fetch, fetchClients, caFile, tls } = redis;
+  if (sentinels.some(({ kind }) => kind === 'unix'))
+    report(place, 'sentinels hold the path of a socket: write host:port, as Sentinel listens');
+  if (sentinels.length > 0 && redis.url.startsWith('unix:'))
+    report(place, 'sentinels name a master elsewhere, but url is a socket here: write a redis:// URL');
+  if (caFile !== null && !tls) report(place, 'caFile without TLS: write tls: true, or a rediss:// URL');
+  if (fetch === null) return;
+  if (fetch.kind === 'unix' || isAnyHost(fetch.host))
+    report(place, `fetch is ${formatAddress(fetch)}: write the address at which workers reach this machine`);
+  else if (!isLoopback(fetch) && fetchClients.length === 0 && trustedClients.length === 0) {
+    const what = `fetch is ${formatAddress(fetch)}, no loopback address, and fetchClients is empty`;
+    report(place, `${what}: name the hosts of the workers in fetchClients`);
+  }
+}
+
+/** No address that anybody could be told to connect to. */
+function isAnyHost(host: string): boolean {
+  return host === '0.0.0.0' || host === '::';
 }
 
 function checkAddresses(config: Config, placeOf: (key: keyof typeof readers) => Place, report: Report): void {
@@ -188,6 +212,7 @@ function checkAddresses(config: Config, placeOf: (key: keyof typeof readers) => 
     'health.filter': config.health.filter,
     'health.worker': config.health.worker,
     'health.review': config.health.review,
+    redis: config.redis?.fetch ?? null,
   };
   const taken: { key: string; address: Address }[] = [];
   for (const [key, address] of Object.entries(listeners) as [keyof typeof listeners, Address | null][]) {
@@ -229,6 +254,12 @@ function folderOf(file: string): string {
 
 function inFolder(address: Address, folder: string): Address {
   return address.kind === 'unix' ? { ...address, path: resolvePath(folder, address.path) } : address;
+}
+
+/** Its paths relative to the folder. */
+function redisIn(folder: string, redis: RedisConfig | null): RedisConfig | null {
+  if (redis === null || redis.caFile === null) return redis;
+  return { ...redis, caFile: resolvePath(folder, redis.caFile) };
 }
 
 /** A path relative to a folder, `.` and `..` taken out; absolute paths stay (no links are followed, nothing is read). */

@@ -18,11 +18,19 @@ const owners: Record<string, readonly string[]> = {
   pino: ['workers/log.ts'],
   'prom-client': ['workers/metrics.ts'],
   'node:sqlite': ['filter/store-thread.ts'],
+  ioredis: ['workers/redis.ts'],
+  bullmq: ['workers/bull.ts'],
   // zod may be named in the few files that check outside data.
-  zod: ['filter/quarantine-record.ts', 'workers/queue.ts'],
+  zod: ['filter/quarantine-record.ts', 'workers/queue.ts', 'workers/job.ts', 'workers/presence.ts'],
 };
 
-type Import = { readonly file: string; readonly specifier: string; readonly typeOnly: boolean };
+type Import = {
+  readonly file: string;
+  readonly specifier: string;
+  readonly typeOnly: boolean;
+  /** Only loaded where the line is reached: `import('…')`. */
+  readonly dynamic: boolean;
+};
 
 test('every import points down the chain of rooms', () => {
   const wrong = allImports().filter(({ file, specifier }) => {
@@ -85,6 +93,21 @@ test('decide.ts can be imported by a browser: everything it reaches at run time 
   );
 });
 
+test('a site without Redis loads neither ioredis nor bullmq', () => {
+  const imports = allImports().filter(({ typeOnly, dynamic }) => !typeOnly && !dynamic);
+  const reached = new Set<string>();
+  const waiting = ['review/cli.ts', 'filter/main.ts', 'workers/main.ts'];
+  for (let file = waiting.pop(); file !== undefined; file = waiting.pop()) {
+    if (reached.has(file)) continue;
+    reached.add(file);
+    for (const { specifier } of imports.filter((line) => line.file === file)) {
+      assert.ok(!['ioredis', 'bullmq'].includes(specifier), `${file} loads ${specifier} at every start`);
+      if (specifier.startsWith('.')) waiting.push(targetOf(file, specifier));
+    }
+  }
+  assert.ok(reached.has('workers/queue.ts'), [...reached].join(' '));
+});
+
 test('main.ts files stay short', () => {
   for (const file of sources('{rules,workers,filter,review}/main.ts')) {
     const lines = readFileSync(join(top, file), 'utf8').split('\n').length;
@@ -120,8 +143,14 @@ function allImports(): Import[] {
         file,
         specifier: m[2] ?? '',
         typeOnly: m[1] !== undefined,
+        dynamic: false,
       })),
-      ...[...text.matchAll(dynamic)].map((m) => ({ file, specifier: m[1] ?? '', typeOnly: false })),
+      ...[...text.matchAll(dynamic)].map((m) => ({
+        file,
+        specifier: m[1] ?? '',
+        typeOnly: false,
+        dynamic: true,
+      })),
     ];
   });
 }

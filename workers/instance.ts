@@ -19,6 +19,8 @@ export type Instance = {
   close(): Promise<void>;
 };
 
+/** What the folder of an instance that has started is called. */
+export const instancePattern = /^\d{1,10}-[0-9a-f]{8}$/;
 const namePattern = /^(?:starting-)?\d+-[0-9a-f]{8}$/;
 /** sockaddr_un (unix(7)) has room for 107 octets. */
 const socketPathOctetsMax = 107;

@@ -43,8 +43,37 @@ export type Sources = {
   readonly oldestDeferredSeconds: () => number;
 };
 
+/** The values of a sample's labels, and its value. */
+export type Sample = { readonly labels: Readonly<Record<string, string>>; readonly value: number };
+
+/** Where other files keep figures of theirs. Names without `sluice_`, and without `_total` or `_duration_seconds`. */
+export type Register = {
+  readonly counter: (
+    name: string,
+    help: string,
+    ...labels: readonly string[]
+  ) => (labels: Sample['labels'], by?: number) => void;
+  readonly seconds: (
+    name: string,
+    help: string,
+    ...labels: readonly string[]
+  ) => (labels: Sample['labels'], seconds: number) => void;
+  /** A gauge whose samples are looked up at every scrape; who is not among them any more is gone. `read` must not throw. */
+  readonly lookUp: (
+    name: string,
+    help: string,
+    labels: readonly string[],
+    read: () => Promise<readonly Sample[]>,
+  ) => void;
+  /** All of it, and the media type that goes with it. */
+  readonly text: () => Promise<string>;
+  readonly contentType: string;
+};
+
 /** The figures of one filter process; no call throws. */
-export type Metrics = {
+export type Metrics = Pick<Register, 'text' | 'contentType'> & {
+  /** The same set, for what others count. */
+  readonly register: Register;
   readonly message: (measured: Measured) => void;
   /** A 4xx for a message that did not get as far as its recipients' outcomes. */
   readonly tempfail: (reason: OutcomeName) => void;
@@ -55,13 +84,12 @@ export type Metrics = {
     up: boolean,
     signaturesAt: number | null,
   ) => void;
+  /** Nobody here knows of it any more. */
+  readonly scannerGone: (scanner: 'clamd' | 'spamd', address: string) => void;
   readonly returnSmtpd: (up: boolean) => void;
   readonly store: (store: string, up: boolean) => void;
   readonly quarantine: (size: { readonly items: number; readonly bytes: number }) => void;
   readonly stateFree: (bytes: number) => void;
-  /** All of it, and the media type that goes with it. */
-  readonly text: () => Promise<string>;
-  readonly contentType: string;
 };
 
 const stages = ['receive', 'scan', 'quarantine', 'reinject', 'ledger'] as const;
@@ -69,24 +97,17 @@ const secondsBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10,
 
 /** Metrics of a process of this version; what is counted by reason or stage starts at 0, so that the first event shows. */
 export function createMetrics(sources: Sources, version: string, now: () => number = Date.now): Metrics {
-  const register = new Registry();
-  collectDefaultMetrics({ register });
+  const register = createRegistry(version);
   const counters = createCounters(register);
   const gauges = createGauges(register);
-  const signatures = new Map<string, number>();
-  const signatureAges = () =>
-    [...signatures].map(([address, at]) => ({ labels: { address }, value: Math.max(0, now() - at) / 1000 }));
-  lookUp(register, sources, signatureAges);
-  gauges.build.set({ version }, 1);
+  lookUp(register, sources);
   return {
     contentType: register.contentType,
     text: () => register.metrics(),
+    register: registerOver(register),
     message: (measured) => count(counters, measured),
     tempfail: (reason) => counters.tempfails.inc({ reason }),
-    scanner(scanner, address, up, signaturesAt) {
-      gauges.scannerUp.set({ scanner, address }, up ? 1 : 0);
-      if (signaturesAt !== null) signatures.set(address, signaturesAt);
-    },
+    ...scannerFigures(register, now),
     returnSmtpd: (up) => gauges.returnUp.set(up ? 1 : 0),
     store: (store, up) => gauges.storeUp.set({ store }, up ? 1 : 0),
     quarantine(size) {
@@ -94,6 +115,86 @@ export function createMetrics(sources: Sources, version: string, now: () => numb
       gauges.bytes.set(size.bytes);
     },
     stateFree: (bytes) => gauges.free.set(bytes),
+  };
+}
+
+/** A set of figures for a process that is no filter: what every process tells, and its scanners. */
+export function createRegister(
+  version: string,
+  now: () => number = Date.now,
+): Register & Pick<Metrics, 'scanner' | 'scannerGone'> {
+  const register = createRegistry(version);
+  return { ...registerOver(register), ...scannerFigures(register, now) };
+}
+
+function createRegistry(version: string): Registry {
+  const register = new Registry();
+  collectDefaultMetrics({ register });
+  const build = {
+    name: 'sluice_build_info',
+    help: 'Always 1',
+    labelNames: ['version'],
+    registers: [register],
+  };
+  new Gauge(build).set({ version }, 1);
+  return register;
+}
+
+function registerOver(register: Registry): Register {
+  const registers = [register];
+  return {
+    contentType: register.contentType,
+    text: () => register.metrics(),
+    counter(name, help, ...labelNames) {
+      const counter = new Counter({ name: `sluice_${name}_total`, help, labelNames, registers });
+      return (labels, by) => counter.inc(labels, by);
+    },
+    seconds(name, help, ...labelNames) {
+      const about = { name: `sluice_${name}_duration_seconds`, help, labelNames, buckets: secondsBuckets };
+      const histogram = new Histogram({ ...about, registers });
+      return (labels, seconds) => histogram.observe(labels, seconds);
+    },
+    lookUp(name, help, labelNames, read) {
+      new Gauge({
+        name: `sluice_${name}`,
+        help,
+        labelNames: [...labelNames],
+        registers,
+        async collect() {
+          const samples = await read();
+          this.reset();
+          for (const { labels, value } of samples) this.set(labels, value);
+        },
+      });
+    },
+  };
+}
+
+/** Whether each scanner answers, and how old its signatures are. */
+function scannerFigures(register: Registry, now: () => number): Pick<Metrics, 'scanner' | 'scannerGone'> {
+  const registers = [register];
+  const up = new Gauge({
+    name: 'sluice_scanner_up',
+    help: '1 where it answered the last probe',
+    labelNames: ['scanner', 'address'],
+    registers,
+  });
+  const signatures = new Map<string, number>();
+  new Gauge({
+    name: 'sluice_signature_age_seconds',
+    help: 'Age of the virus signatures that clamd told of',
+    labelNames: ['address'],
+    registers,
+    collect() {
+      for (const [address, at] of signatures) this.set({ address }, Math.max(0, now() - at) / 1000);
+    },
+  });
+  return {
+    scanner(scanner, address, isUp, signaturesAt) {
+      up.set({ scanner, address }, isUp ? 1 : 0);
+      if (signaturesAt !== null) signatures.set(address, signaturesAt);
+    },
+    scannerGone: (scanner, address) => up.remove({ scanner, address }),
   };
 }
 
@@ -134,8 +235,6 @@ function createGauges(register: Registry) {
   const gauge = <L extends string>(name: string, help: string, ...labelNames: L[]) =>
     new Gauge({ name: `sluice_${name}`, help, labelNames, registers: [register] });
   return {
-    build: gauge('build_info', 'Always 1', 'version'),
-    scannerUp: gauge('scanner_up', '1 where it answered the last probe', 'scanner', 'address'),
     returnUp: gauge('return_smtpd_up', '1 where it answered the last hand-off or probe'),
     storeUp: gauge('store_up', '1 where it could be written at the last probe', 'store'),
     items: gauge('quarantine_items', 'Messages held for somebody'),
@@ -145,11 +244,7 @@ function createGauges(register: Registry) {
 }
 
 /** Figures that others keep: read at every scrape. */
-function lookUp(
-  register: Registry,
-  sources: Sources,
-  signatureAges: () => readonly { labels: { address: string }; value: number }[],
-): void {
+function lookUp(register: Registry, sources: Sources): void {
   const gauge = (name: string, help: string, read: () => number) =>
     new Gauge({
       name: `sluice_${name}`,
@@ -166,15 +261,6 @@ function lookUp(
     'Age of the oldest message deferred lately',
     sources.oldestDeferredSeconds,
   );
-  new Gauge({
-    name: 'sluice_signature_age_seconds',
-    help: 'Age of the virus signatures that clamd told of',
-    labelNames: ['address'],
-    registers: [register],
-    collect() {
-      for (const { labels, value } of signatureAges()) this.set(labels, value);
-    },
-  });
   new Counter({
     name: 'sluice_history_rows_dropped_total',
     help: 'Messages without a history row because the database was down',

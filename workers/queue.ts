@@ -1,14 +1,18 @@
 /**
  * queue — the door to the scanners: a ticket goes in, a ScanReport comes out.
  *
- * Hides where the scan runs; for now always in this process. A ticket is plain JSON and never holds message octets: it
- * names a message of the spool by id, size and digest. One that is malformed, or speaks of another message than the
+ * Hides where the scan runs: in this process, or by workers over Redis. A ticket is plain JSON and never holds message octets:
+ * it names a message of the spool by id, size and digest. One that is malformed, or speaks of another message than the
  * spool holds, is a TempFail: nothing may be decided by the scan of other octets.
  */
 import { z } from 'zod';
+import type { Config } from '../rules/config.ts';
 import type { ScanReport } from '../rules/mail.ts';
+import type { ScannerClients } from './clients.ts';
 import { TempFail } from './fail.ts';
-import type { Scanner } from './scan.ts';
+import type { Log } from './log.ts';
+import type { QueueSources } from './queue-metrics.ts';
+import { createScanner, type Scanner } from './scan.ts';
 import type { LearnAs, LearnResult } from './spamd.ts';
 import type { Spool, SpooledMessage } from './spool.ts';
 
@@ -33,6 +37,8 @@ export interface Queue {
     as: LearnAs,
     signal: AbortSignal,
   ): Promise<LearnResult>;
+  /** The queues in Redis, to be looked at; null where scans run in this process. */
+  readonly view: QueueSources | null;
   /** Cancels what is under way. */
   close(): Promise<void>;
 }
@@ -46,11 +52,54 @@ export function createQueue({ spool, scanner }: { spool: Pick<Spool, 'get'>; sca
       return scanner.scan(message, { sender, queueId, virusAsSpam }, signal);
     },
     learn: (message, sizeBytes, as, signal) => scanner.learn(message, sizeBytes, as, signal),
+    view: null,
     async close() {
       scanner.close();
     },
   };
 }
+
+/** The queue that this configuration asks for. `trusts`: which peers may fetch messages from here (redis.fetch). */
+export async function openQueue(
+  config: Config,
+  options: {
+    /** Null: for learning only. */
+    spool: Pick<Spool, 'get' | 'mark'> | null;
+    clients: ScannerClients;
+    log: Log;
+    trusts?: (peer: string) => boolean;
+  },
+): Promise<Queue> {
+  const { clients, log, trusts = () => false } = options;
+  const spool = options.spool ?? noSpool;
+  const { redis, scan } = config;
+  if (redis === null) return createQueue({ spool, scanner: createScanner(clients) });
+  // Loaded here, so that a site without Redis pays nothing for it.
+  const { openRemote } = await import('./remote.ts');
+  const remote = await openRemote({
+    config,
+    redis,
+    mark: (await options.spool?.mark()) ?? null,
+    clients,
+    trusts,
+    log,
+  });
+  const scanner = createScanner({
+    clamd: scan.virus ? remote.clamd : null,
+    spamd: scan.spam ? remote.spamd : null,
+  });
+  const queue = createQueue({ spool, scanner });
+  return {
+    ...queue,
+    view: remote.view,
+    async close() {
+      await queue.close();
+      await remote.close();
+    },
+  };
+}
+
+const noSpool: Pick<Spool, 'get'> = { get: () => undefined };
 
 const ticketShape = z.strictObject({
   // An id, never a path: it will name a file where the scan runs elsewhere.

@@ -7,7 +7,6 @@
  */
 import type { ScanReport, SpamResult, VirusResult } from '../rules/mail.ts';
 import { matchesVirusName } from '../rules/virus-name.ts';
-import type { ClamdClient } from './clamd.ts';
 import type { LearnAs, LearnResult, SpamdClient } from './spamd.ts';
 import type { SpooledMessage } from './spool.ts';
 
@@ -32,12 +31,26 @@ export interface Scanner {
   close(): void;
 }
 
+/** What is needed of a ClamdClient: here, or wherever a worker asks one. */
+export type VirusScanner = {
+  scan(message: SpooledMessage, signal: AbortSignal, context: ScanContext): Promise<VirusResult>;
+  close(): void;
+};
+
+/** What is needed of a SpamdClient, likewise. */
+export type SpamScanner = {
+  scan(message: SpooledMessage, context: ScanContext, signal: AbortSignal): Promise<SpamResult>;
+  tell: SpamdClient['tell'];
+  close(): void;
+};
+
 /** A scanner over these clients; null is `{ kind: 'off' }` in every report. */
-export function createScanner(clients: { clamd: ClamdClient | null; spamd: SpamdClient | null }): Scanner {
+export function createScanner(clients: { clamd: VirusScanner | null; spamd: SpamScanner | null }): Scanner {
   const { clamd, spamd } = clients;
   return {
     scan(message, context, signal) {
-      const askClamd = async (stop: AbortSignal) => clamd?.scan(message, stop) ?? { kind: 'off' as const };
+      const askClamd = async (stop: AbortSignal) =>
+        clamd?.scan(message, stop, context) ?? { kind: 'off' as const };
       const askSpamd = async (stop: AbortSignal) =>
         spamd?.scan(message, context, stop) ?? { kind: 'off' as const };
       return sideBySide(askClamd, askSpamd, context.virusAsSpam, signal);

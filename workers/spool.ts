@@ -8,6 +8,7 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { markSpool, type SpoolMark } from './bytes-spool.ts';
 import { TempFail } from './fail.ts';
 import { createInstance } from './instance.ts';
 import type { Log } from './log.ts';
@@ -17,6 +18,8 @@ export interface Spool {
   open(): SpoolWriter;
   /** A finished message that has not been removed. */
   get(spoolId: string): SpooledMessage | undefined;
+  /** Lets other processes that see the folder prove that it is this one. Rejects where the disk fails. */
+  mark(): Promise<SpoolMark>;
   /** Removes this instance's folder; messages in files can't be read any more. */
   close(): Promise<void>;
 }
@@ -35,6 +38,8 @@ export interface SpooledMessage {
   readonly sizeBytes: number;
   /** Of all octets, hex. */
   readonly sha256: string;
+  /** The octets are in a file of the instance's folder; else in memory. */
+  readonly inFile?: boolean;
   /** Octets `from` (included) to `to` (excluded) in chunks of 64 KiB; as often and by as many as one likes. Rejects with TempFail. */
   read(from?: number, to?: number): AsyncIterable<Uint8Array>;
   /** The first octets, at most `maxBytes`. Rejects with TempFail. */
@@ -57,6 +62,7 @@ export async function createSpool(options: {
   return {
     open: () => createWriter(instance.folder, options.memoryBytesMax ?? 262_144, messages, log),
     get: (spoolId) => messages.get(spoolId),
+    mark: () => markSpool(instance.folder),
     async close() {
       messages.clear();
       await instance.close();
@@ -168,6 +174,7 @@ function createMessage(
     spoolId,
     sizeBytes,
     sha256,
+    inFile: initial.kind === 'file',
     read,
     async head(maxBytes) {
       const chunks: Uint8Array[] = [];

@@ -18,7 +18,7 @@ _sluice() {
         else
             case $word in
                 --config=*) config=("$word") ;;
-                --config | --to | --from | --limit | --before | --output | --all-matching | --confirm | --feed | --part | --recipient | --probe | --clamd-config | --postfix-config | --spamd-user | --spamd-config | --sql | --write)
+                --config | --to | --from | --limit | --before | --output | --all-matching | --confirm | --scanners | --feed | --part | --recipient | --probe | --clamd-config | --postfix-config | --spamd-user | --spamd-config | --sql | --write)
                     option=$word ;;
                 -*) ;;
                 *) given+=("$word") ;;
@@ -31,14 +31,18 @@ _sluice() {
     [[ ${given[0]-} != help ]] || given=("${given[@]:1}")
     for at in 1 2; do
         case "${given[*]:0:at}" in
-            'run' | 'check' | 'postfix' | 'scan' | 'policy explain' | 'policy check' | 'quarantine list' | 'quarantine search' | 'quarantine show' | 'quarantine release' | 'quarantine delete' | 'quarantine learn' | 'quarantine export' | 'history' | 'import amavis' | 'completion')
+            'run' | 'check' | 'postfix' | 'scan' | 'policy explain' | 'policy check' | 'quarantine list' | 'quarantine search' | 'quarantine show' | 'quarantine release' | 'quarantine delete' | 'quarantine learn' | 'quarantine export' | 'queue status' | 'history' | 'import amavis' | 'completion')
                 command="${given[*]:0:at}" given=("${given[@]:at}") ;;
         esac
         [[ -z $command ]] || break
     done
     if [[ -n $option ]]; then
         case "$command $option" in
-            *' --config' | 'check --clamd-config')
+            *' --config')
+                wanted=':file' ;;
+            'run --scanners')
+                wanted='virus spam virus,spam' ;;
+            'check --clamd-config')
                 wanted=':file' ;;
             'check --postfix-config')
                 wanted=':folder' ;;
@@ -58,7 +62,7 @@ _sluice() {
     elif [[ $current == -* ]]; then
         case $command in
             '') wanted='--help --version' ;;
-            'run') wanted='--config --json --help' ;;
+            'run') wanted='--scanners --config --json --help' ;;
             'check') wanted='--probe --clamd-config --postfix-config --spamd-user --spamd-config --config --json --help' ;;
             'postfix') wanted='--feed --part --config --json --help' ;;
             'scan') wanted='--to --from --config --json --help' ;;
@@ -71,21 +75,23 @@ _sluice() {
             'quarantine delete') wanted='--recipient --all-matching --confirm --config --json --help' ;;
             'quarantine learn') wanted='--all-matching --confirm --config --json --help' ;;
             'quarantine export') wanted='--output --config --json --help' ;;
+            'queue status') wanted='--config --json --help' ;;
             'history') wanted='--limit --before --config --json --help' ;;
             'import amavis') wanted='--sql --write --config --json --help' ;;
             'completion') wanted='--config --json --help' ;;
         esac
     elif [[ -z $command ]]; then
         case "${given[*]}" in
-            '') wanted='run check postfix scan history completion policy quarantine import help' ;;
+            '') wanted='run check postfix scan history completion policy quarantine queue import help' ;;
             'policy') wanted='explain check' ;;
             'quarantine') wanted='list search show release delete learn export' ;;
+            'queue') wanted='status' ;;
             'import') wanted='amavis' ;;
         esac
     else
         case "$command:${#given[@]}" in
             'run:0')
-                wanted='all filter' ;;
+                wanted='all filter worker' ;;
             'scan:0')
                 wanted=':file' ;;
             'quarantine show:0')

@@ -9,7 +9,7 @@ function __sluice_given -d 'words before the cursor that are no options'
             continue
         end
         switch $word
-            case --config --to --from --limit --before --output --all-matching --confirm --feed --part --recipient --probe --clamd-config --postfix-config --spamd-user --spamd-config --sql --write
+            case --config --to --from --limit --before --output --all-matching --confirm --scanners --feed --part --recipient --probe --clamd-config --postfix-config --spamd-user --spamd-config --sql --write
                 set skip yes
             case '-*'
             case '*'
@@ -61,6 +61,7 @@ complete -c sluice -n __sluice_just -a history -d 'what became of every message,
 complete -c sluice -n __sluice_just -a completion -d 'a script with which the shell completes all this'
 complete -c sluice -n __sluice_just -a policy -d 'what each recipient gets, and why'
 complete -c sluice -n __sluice_just -a quarantine -d 'look at held messages, and decide about them'
+complete -c sluice -n __sluice_just -a queue -d 'scans on their way to workers'
 complete -c sluice -n __sluice_just -a import -d 'take over another filter\'s settings'
 complete -c sluice -n __sluice_just -a help -d 'tell about a command'
 complete -c sluice -n '__sluice_just policy' -a explain -d 'each value for a recipient, and where it was set'
@@ -72,12 +73,14 @@ complete -c sluice -n '__sluice_just quarantine' -a release -d 'give held messag
 complete -c sluice -n '__sluice_just quarantine' -a delete -d 'delete held messages'
 complete -c sluice -n '__sluice_just quarantine' -a learn -d 'teach SpamAssassin: spam, ham, or forget it again'
 complete -c sluice -n '__sluice_just quarantine' -a export -d 'the message itself, as it was scanned'
+complete -c sluice -n '__sluice_just queue' -a status -d 'what waits in Redis for workers, and which workers are alive'
 complete -c sluice -n '__sluice_just import' -a amavis -d 'amavisd-new\'s settings as a policies.yaml'
 complete -c sluice -l config -r -F -d 'the configuration; default: what SLUICE_CONFIG names, then /etc/sluice/sluice.yaml, then the embedded defaults'
 complete -c sluice -l json -d 'one JSON value on standard output, for programs'
 complete -c sluice -l help -d 'tell about the command, and do nothing'
 complete -c sluice -n '__sluice_just' -l version -d 'print the version'
-complete -c sluice -n '__sluice_at 0 run' -a 'all filter'
+complete -c sluice -n '__sluice_at 0 run' -a 'all filter worker'
+complete -c sluice -n '__sluice_in run' -l scanners -x -a 'virus spam virus,spam' -d 'what this worker scans for; default: every scanner that is configured here'
 complete -c sluice -n '__sluice_in check' -l probe -x -d 'also send one message to ADDRESS behind the filter, and prove that it does not come back'
 complete -c sluice -n '__sluice_in check' -l clamd-config -r -F -d 'default: /etc/clamav/clamd.conf, if the clamd that is asked uses it'
 complete -c sluice -n '__sluice_in check' -l postfix-config -x -a '(__fish_complete_directories)' -d 'default: /etc/postfix'

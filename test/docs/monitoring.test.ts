@@ -10,7 +10,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { temporaryOutcomes } from '../../rules/replies.ts';
-import { createMetrics } from '../../workers/metrics.ts';
+import { createMetrics, createRegister } from '../../workers/metrics.ts';
+import { addJobFigures, addQueueFigures } from '../../workers/queue-metrics.ts';
 
 const top = join(import.meta.dirname, '..', '..');
 const alertsFile = join(top, 'docs', 'prometheus-alerts.yaml');
@@ -20,9 +21,18 @@ const metrics = createMetrics(
   { inFlight: none, inFlightMax: 1, historyDropped: none, oldestDeferredSeconds: none },
   '1.2.3',
 );
-const described = [...(await metrics.text()).matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(
-  ([, name = '', type = '']) => ({ name, type }),
-);
+addQueueFigures(metrics.register, {
+  isUp: () => true,
+  seen: () => ({ workers: [], filters: [] }),
+  backlog: () => Promise.reject(new Error('not asked here')),
+});
+const worker = createRegister('1.2.3');
+addJobFigures(worker, { isUp: () => true, queues: [], running: none, runningMax: none });
+const text = (await metrics.text()) + (await worker.text());
+/** Of filter and worker, each once. */
+const described = [
+  ...new Map([...text.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name = '', type = '']) => [name, type])),
+].map(([name, type]) => ({ name, type }));
 /** Every name under which a sample can stand; `up` is Prometheus' own. */
 const samples = new Set([
   'up',

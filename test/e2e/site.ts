@@ -14,9 +14,11 @@ import { type Daemon, freePort, startDaemon } from '../../demo/daemon.ts';
 import { createReachableFolder } from '../../demo/postfix-folders.ts';
 import { type PostfixInstance, type PostfixOptions, startPostfix } from '../../demo/postfix.ts';
 import { type SpamDaemon, type SpamdOptions, startSpamd } from '../../demo/spamd.ts';
+import type { RedisServer } from '../../demo/redis.ts';
 import { formatAddress } from '../../rules/config.ts';
 import { type Sink, startSink } from '../fakes/sink.ts';
 import { openDialog, type SmtpDialog } from '../fakes/smtp-dialog.ts';
+import { openRedisSide, type RedisSideOptions, type Workers } from './redis-side.ts';
 
 export const top = join(import.meta.dirname, '..', '..');
 
@@ -36,6 +38,17 @@ export type SiteOptions = {
   readonly outbound?: boolean;
   /** Open the filter's health server on a free port, default no: its own port may be another site's. */
   readonly health?: boolean;
+  /**
+   * Scans go over Redis to workers in other processes, or even `apart`, on other addresses and without a shared spool. Default: as
+   * the variable SLUICE_TEST_REDIS says (1 or apart; `npm run e2e:redis`).
+   */
+  readonly redis?: boolean | 'apart';
+  /** Default 2. */
+  readonly workers?: number;
+  /** Addresses of other scanners, as YAML lines: neither clamd nor spamd is started. */
+  readonly scanners?: string;
+  /** More about them. */
+  readonly side?: Partial<RedisSideOptions> & { readonly filterScans?: boolean };
 };
 
 export type TestSite = {
@@ -53,6 +66,8 @@ export type TestSite = {
   readonly outboundPort: number | null;
   /** /healthz, /readyz and /metrics; null without them. */
   readonly healthPort: number | null;
+  /** Null where scans run in the filter. */
+  readonly redis: { readonly server: RedisServer; readonly workers: Workers } | null;
   /** The filter process that runs now. */
   sluice(): Daemon;
   /** Ends Sluice by SIGTERM (or has noticed that it is gone) and starts it again on the same state. */
@@ -87,14 +102,7 @@ async function startAll(
 ): Promise<TestSite> {
   const folder = await createReachableFolder('sluice-e2e');
   stops.push(() => rm(folder, { recursive: true, force: true }));
-  const clamd = await startClamd({
-    folder: await made(folder, 'clamd'),
-    signatures: 'test',
-    ...(options.clamdConfig === undefined ? {} : { extraConfig: options.clamdConfig }),
-  });
-  stops.push(() => clamd.stop());
-  const spamd = await startSpamd({ folder: await made(folder, 'spamd'), ...options.spamd });
-  stops.push(() => spamd.stop());
+  const scanners = options.scanners === undefined ? await startScanners(options, folder, stops) : null;
   const sink = options.sink === 'smtp' ? await startSink() : null;
   if (sink !== null) stops.push(() => sink.stop());
   const [smtpPort, lmtpPort] = [await freePort(), await freePort()];
@@ -109,6 +117,19 @@ async function startAll(
   });
   stops.push(() => postfix.stop());
   const configFile = join(folder, 'sluice.yaml');
+  const script = join(top, 'bin', 'sluice.js');
+  const wanted = options.redis ?? process.env['SLUICE_TEST_REDIS'];
+  const overRedis = wanted === true || wanted === '1' || wanted === 'apart';
+  const sided = {
+    folder,
+    configFile,
+    script,
+    workers: options.workers ?? 2,
+    apart: wanted === 'apart',
+    ...options.side,
+  };
+  const side = overRedis ? await openRedisSide(sided) : null;
+  if (side !== null) stops.push(() => side.stop());
   await writeFile(
     configFile,
     `listen:
@@ -116,15 +137,21 @@ async function startAll(
   lmtp: 127.0.0.1:${lmtpPort}
   outbound: ${outboundPort === null ? 'null' : `127.0.0.1:${outboundPort}`}
 reinject: 127.0.0.1:${postfix.returnPort}
-clamd: ${formatAddress(clamd.unix)}
-spamd: ${formatAddress(spamd.unix)}
+${options.scanners ?? addressesOf(scanners)}
 state: ${options.state ?? join(folder, 'state')}
 health: { filter: ${healthPort === null ? 'null' : `127.0.0.1:${healthPort}`} }
+redis: ${side?.config ?? 'null'}
 ${options.config ?? ''}
 `,
   );
   if (options.policies !== undefined) await writeFile(join(folder, 'policies.yaml'), options.policies);
-  const start = () => startSluice(folder, configFile, smtpPort, lmtpPort);
+  const redis = side === null ? null : { server: side.server, workers: await side.startWorkers() };
+  // Over Redis it has no scanner of its own: what it knows, a worker told it.
+  const env =
+    redis === null || options.side?.filterScans === true
+      ? {}
+      : { SLUICE_CLAMD: 'null', SLUICE_SPAMD: 'null' };
+  const start = () => startSluice(folder, configFile, env, smtpPort, lmtpPort);
   let sluice = await start();
   stops.push(() => sluice.stop());
   const dial = () => openDialog({ kind: 'tcp', host: '127.0.0.1', port: postfix.feedPort });
@@ -132,13 +159,18 @@ ${options.config ?? ''}
     folder,
     configFile,
     postfix,
-    clamd,
-    spamd,
+    get clamd() {
+      return ours(scanners).clamd;
+    },
+    get spamd() {
+      return ours(scanners).spamd;
+    },
     sink,
     smtpPort,
     lmtpPort,
     outboundPort,
     healthPort,
+    redis,
     dial,
     stop,
     sluice: () => sluice,
@@ -151,12 +183,46 @@ ${options.config ?? ''}
   };
 }
 
+type Scanners = { readonly clamd: Clamd; readonly spamd: SpamDaemon };
+
+async function startScanners(
+  options: SiteOptions,
+  folder: string,
+  stops: (() => Promise<unknown>)[],
+): Promise<Scanners> {
+  const clamd = await startClamd({
+    folder: await made(folder, 'clamd'),
+    signatures: 'test',
+    ...(options.clamdConfig === undefined ? {} : { extraConfig: options.clamdConfig }),
+  });
+  stops.push(() => clamd.stop());
+  const spamd = await startSpamd({ folder: await made(folder, 'spamd'), ...options.spamd });
+  stops.push(() => spamd.stop());
+  return { clamd, spamd };
+}
+
+function addressesOf(scanners: Scanners | null): string {
+  const { clamd, spamd } = ours(scanners);
+  return `clamd: ${formatAddress(clamd.unix)}\nspamd: ${formatAddress(spamd.unix)}`;
+}
+
+function ours(scanners: Scanners | null): Scanners {
+  if (scanners === null) throw new Error('This site has other scanners than clamd and spamd');
+  return scanners;
+}
+
 /** The filter process alone, in its own group of nothing: killed, it stays dead until the test starts it again. */
-async function startSluice(folder: string, configFile: string, ...ports: number[]): Promise<Daemon> {
+async function startSluice(
+  folder: string,
+  configFile: string,
+  env: NodeJS.ProcessEnv,
+  ...ports: number[]
+): Promise<Daemon> {
   return startDaemon({
     command: process.execPath,
     args: [join(top, 'bin', 'sluice.js'), 'run', 'filter', '--config', configFile],
     logFile: join(folder, 'sluice.log'),
+    env: { ...process.env, ...env },
     isUp: async () => (await Promise.all(ports.map(accepts))).every(Boolean),
   });
 }

@@ -23,6 +23,8 @@ export type FakeClamd = {
   readonly conversations: readonly Conversation[];
   /** Resolves the next time a connection gets to `step`, or is closed; for that, hung connections go on reading. */
   next(step: Step | 'closed'): Promise<void>;
+  /** Says this on every connection that hangs, and closes it. */
+  answer(line: string): void;
   stop(): Promise<void>;
 };
 
@@ -58,6 +60,9 @@ export async function startFakeClamd(
       // A hung connection reads nothing, so it would not see the end either.
       if (step === 'closed') for (const socket of sockets) socket.resume();
       await reached;
+    },
+    answer(line) {
+      for (const socket of sockets) socket.end(line, 'latin1');
     },
     async stop() {
       for (const socket of sockets) socket.destroy();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Outcome } from '../../filter/reinject.ts';
-import { watchAge, watchReturn, watchScanners } from '../../filter/watch.ts';
+import { watchAge, watchReturn, watchScanners, workersProbe } from '../../filter/watch.ts';
 import type { Log } from '../../workers/log.ts';
 import { refused, tempfail } from './pipeline-rig.ts';
 
@@ -159,4 +159,54 @@ test('watchAge() raises the alarm over four hours, once an hour', async () => {
     'error A deferred message has been waiting for more than 4 hours (alarm)',
     'error A deferred message has been waiting for more than 4 hours (alarm)',
   ]);
+});
+
+test('workersProbe() tells of the scanners of living workers by host, and forgets those nobody asks any more', async () => {
+  const counted: unknown[][] = [];
+  const gone: unknown[][] = [];
+  const { log, lines } = recordingLog();
+  const scanners = watchScanners(
+    (...args) => counted.push(args),
+    log,
+    (...args) => gone.push(args),
+  );
+  const scanner = (ok: boolean) => ({
+    ok,
+    detail: null,
+    downSince: null,
+    concurrency: 1,
+    running: 0,
+    addresses: [{ address: 'unix:/c', ok, detail: ok ? null : 'refused' }],
+  });
+  const worker = (id: string, host: string, ok: boolean) => ({
+    id,
+    host,
+    pid: 1,
+    version: '1',
+    startedAt: 0,
+    spools: [],
+    virus: scanner(ok),
+    spam: null,
+  });
+  let isUp = true;
+  let workers = [worker('1', 'a', false), worker('2', 'a', true), worker('3', 'b', false)];
+  const backlog = () => Promise.reject(new Error('not asked here'));
+  const probe = workersProbe({ isUp: () => isUp, seen: () => ({ workers, filters: [] }), backlog }, scanners);
+  await probe.ask();
+  assert.deepEqual(
+    scanners.all().map(({ address, up, detail }) => [address, up, detail]),
+    [
+      ['unix:/c at a', true, null],
+      ['unix:/c at b', false, 'refused'],
+    ],
+  );
+  workers = [worker('1', 'a', true)];
+  isUp = false;
+  await probe.ask();
+  assert.deepEqual(gone, [], 'who is there is not known while Redis is away');
+  isUp = true;
+  await probe.ask();
+  assert.deepEqual(gone, [['clamd', 'unix:/c at b']]);
+  assert.deepEqual(lines, []);
+  assert.equal(counted.length, 3);
 });

@@ -46,6 +46,7 @@ const documentedDefaults = {
   spamd: [tcp('127.0.0.1', 783)],
   spamdUser: null,
   redis: null,
+  worker: { virus: 16, spam: 4 },
   state: '/var/lib/sluice',
   spool: '/var/lib/sluice/spool',
   policies: null,
@@ -73,6 +74,7 @@ scan: { virus: true, spam: true }
 clamd: unix:/run/clamav/clamd.ctl     # or host:port, or a list; null: none here
 spamd: 127.0.0.1:783
 redis: null
+worker: { virus: 16, spam: 4 }
 state: /var/lib/sluice
 spool: null
 policies: policies.yaml
@@ -122,6 +124,50 @@ test('parseConfig() takes one scanner, several, or none', () => {
   assert.deepEqual(configOf('clamd: [unix:/a, b.test:3310]').clamd, [unix('/a'), tcp('b.test', 3310)]);
   assert.deepEqual(configOf('spamd: 10.0.0.1:783').spamd, [tcp('10.0.0.1', 783)]);
   assert.deepEqual(configOf('clamd: null\nscan: { virus: false }').clamd, []);
+});
+
+test('parseConfig() reads where Redis is, with nothing but a URL or all there is to say', () => {
+  const defaults = {
+    sentinels: [],
+    master: 'mymaster',
+    tls: false,
+    caFile: null,
+    prefix: 'sluice',
+    messageBytesMax: 32 * 1024 ** 2,
+    fetch: null,
+    fetchClients: [],
+  };
+  const url = 'redis://u:p%40@redis.test:6380/3';
+  assert.deepEqual(configOf(`redis: ${url}`).redis, { url, ...defaults });
+  assert.deepEqual(configOf(null, { SLUICE_REDIS: url }).redis, { url, ...defaults });
+  assert.deepEqual(configOf('redis: rediss://h').redis, { url: 'rediss://h', ...defaults, tls: true });
+  const all = `redis:
+  url: rediss://h
+  sentinels: [a.test:26379, "[::1]:26379"]
+  master: mail
+  caFile: ca.pem
+  prefix: mail-1
+  messageBytesMax: 1MB
+  fetch: 10.0.0.1:10027
+  fetchClients: 10.0.0.0/24
+worker: { virus: 8, spam: 2 }
+clamd: null
+`;
+  const { redis, worker } = configOf(all);
+  assert.deepEqual(worker, { virus: 8, spam: 2 });
+  assert.deepEqual(redis, {
+    url: 'rediss://h',
+    sentinels: [tcp('a.test', 26379), tcp('::1', 26379)],
+    master: 'mail',
+    tls: true,
+    caFile: '/etc/sluice/ca.pem',
+    prefix: 'mail-1',
+    messageBytesMax: 1024 ** 2,
+    fetch: tcp('10.0.0.1', 10027),
+    fetchClients: ['10.0.0.0/24'],
+  });
+  const trusted = 'listen: { trustedClients: 10.0.0.2 }\nredis: { url: redis://h, fetch: 10.0.0.1:10027 }';
+  assert.deepEqual(configOf(trusted).redis?.fetchClients, []);
 });
 
 test('parseConfig() reads sizes with KB = 1024', () => {
@@ -291,14 +337,25 @@ const mistakes: [text: string, ...problems: RegExp[]][] = [
   ['clamd:\n  - unix:/a\n  - b', /^sluice\.yaml:3:5: clamd\[1\]: found "b" without a port/],
   ['clamd: { socket: /a }', /^sluice\.yaml:1:8: clamd: found a map: write host:port/],
   ['spamdUser: ""', /found "": write the name of a user, or null/],
+  ['redis: http://127.0.0.1:6379', /^sluice\.yaml:1:8: redis: found no such URL: write a URL like redis:/],
+  ['redis: redis://h/x', /found no such URL/],
+  ['redis: redis://:100%@h', /found no such URL/],
+  ['redis: unix:redis.sock', /found no such URL/],
+  ['redis: { url: redis://h, prefix: "a:b" }', /found "a:b": write up to 50 letters/],
+  ['redis: { url: redis://h, messageBytesMax: 1GB }', /write a size from 1KB to 512MB/],
+  ['redis: { url: redis://h, caFile: ca.pem }', /caFile without TLS: write tls: true/],
+  ['redis: { url: "unix:/r", sentinels: a:1 }', /sentinels name a master elsewhere/],
+  ['redis: { url: redis://h, sentinels: "unix:/s" }', /sentinels hold the path of a socket/],
   [
-    'redis: redis://127.0.0.1:6379',
-    /^sluice\.yaml:1:8: redis: this version has no Redis queue yet.*: write redis: null$/,
+    'redis: { url: redis://h, fetch: 0.0.0.0:1 }',
+    /fetch is 0\.0\.0\.0:1: write the address at which workers/,
   ],
   [
-    'redis: { url: rediss://h, sentinels: [a.test:26379], tls: true, prefix: s, messageBytesMax: 1MB }',
-    /no Redis queue yet/,
+    'redis: { url: redis://h, fetch: 10.0.0.1:1 }',
+    /fetch is 10\.0\.0\.1:1, no loopback address, and fetchClients is empty: name the hosts of the workers/,
   ],
+  ['redis: { url: redis://h, fetch: 127.0.0.1:10023 }', /taken by listen\.lmtp already/],
+  ['worker: { virus: 0 }', /worker\.virus: found 0: write a whole number from 1 to 1000/],
   ['redis: { sentinels: [x], prefx: 1 }', /found no url/, /"x" without a port/, /did you mean "prefix"\?/],
   ['state: ""', /^sluice\.yaml:1:8: state: found "": write the path of a folder$/],
   ['state: "/a\\0b"', /contains control characters: write the path of a folder/],
@@ -366,7 +423,7 @@ test('parseConfig() names the variable that is wrong', () => {
 
 test('parseConfig() never shows a password', () => {
   for (const redis of [
-    'redis://:hunter2@h:6379',
+    'redis://:hunter2@h:6379/x',
     'redsi://:hunter2@h',
     '{ url: "http://hunter2@h" }',
     '[redis://:hunter2@h]',

@@ -1,0 +1,96 @@
+/**
+ * bytes-read — a worker's way to the octets of a message: the shared spool, pieces in Redis, or the filter itself.
+ *
+ * Hides which, and that none of them is trusted: what is handed on has the size and the digest of the job, or reading ends
+ * with an exception. A small message is whole in memory before anybody sees an octet of it; of a large one the last
+ * octets are held back until the digest is right, so that nobody scans another message to its end.
+ */
+import { createHash } from 'node:crypto';
+import { fetchBytes } from './bytes-fetch.ts';
+import { readShared } from './bytes-spool.ts';
+import { TempFail } from './fail.ts';
+import { type Job, keysOf } from './job.ts';
+import type { Redis } from './redis.ts';
+
+/** Where a worker may look. */
+export type Sources = { readonly redis: Redis; readonly prefix: string; readonly spool: string };
+
+/** What is needed of a SpooledMessage by the scanners' clients. */
+export type WorkMessage = {
+  readonly sizeBytes: number;
+  read(from?: number, to?: number): AsyncIterable<Uint8Array>;
+};
+
+type Wanted = Pick<Job, 'bytes' | 'spoolId' | 'sizeBytes' | 'sha256'>;
+
+/** Up to here a message is kept in memory while it is scanned. */
+const memoryBytesMax = 1024 * 1024;
+
+/** The message of a job, of which only the first `take` octets will be read. Rejects with TempFail where it can't be had. */
+export async function openMessage(
+  job: Wanted,
+  take: number,
+  sources: Sources,
+  signal: AbortSignal,
+): Promise<WorkMessage> {
+  const { sizeBytes } = job;
+  const whole = take >= sizeBytes;
+  if (whole && sizeBytes > memoryBytesMax) return { sizeBytes, read: () => proven(job, sources, signal) };
+  const kept: Uint8Array[] = [];
+  let keptBytes = 0;
+  for await (const chunk of proven(job, sources, signal)) {
+    const part = chunk.subarray(0, Math.max(0, take - keptBytes));
+    if (part.length > 0) kept.push(part);
+    keptBytes += part.length;
+  }
+  const octets = Buffer.concat(kept);
+  return {
+    sizeBytes,
+    async *read(from = 0, to = sizeBytes) {
+      if (Math.min(to, sizeBytes) > octets.length)
+        throw new TempFail(`Cannot read ${job.spoolId}: only ${octets.length} octets are kept`);
+      yield octets.subarray(from, to);
+    },
+  };
+}
+
+/** Octets with the job's size and digest; the last chunk comes only when both are right. */
+async function* proven(job: Wanted, sources: Sources, signal: AbortSignal): AsyncGenerator<Uint8Array> {
+  const hash = createHash('sha256');
+  let seenBytes = 0;
+  let held: Uint8Array | null = null;
+  for await (const chunk of rawOctets(job, sources, signal)) {
+    if (signal.aborted) throw new TempFail(`Cannot read ${job.spoolId}: not wanted any more`);
+    seenBytes += chunk.length;
+    if (seenBytes > job.sizeBytes) break;
+    hash.update(chunk);
+    if (held !== null) yield held;
+    held = chunk;
+  }
+  if (seenBytes !== job.sizeBytes || hash.digest('hex') !== job.sha256)
+    throw new TempFail(`Cannot read ${job.spoolId}: what is there is another message`);
+  if (held !== null) yield held;
+}
+
+function rawOctets(job: Wanted, sources: Sources, signal: AbortSignal): AsyncIterable<Uint8Array> {
+  const { bytes } = job;
+  switch (bytes.kind) {
+    case 'spool':
+      return readShared(sources.spool, bytes, job.spoolId);
+    case 'redis':
+      return pieces(sources, bytes.key, bytes.pieces);
+    case 'fetch':
+      return fetchBytes(bytes, job.spoolId, signal);
+    default:
+      return bytes satisfies never;
+  }
+}
+
+async function* pieces({ redis, prefix }: Sources, key: string, count: number): AsyncGenerator<Uint8Array> {
+  const { bytes } = keysOf(prefix);
+  for (let piece = 0; piece < count; piece++) {
+    const octets = await redis.getBuffer(bytes(key, piece));
+    if (octets === null) throw new TempFail(`Cannot read ${key} in Redis: piece ${piece} is not there`);
+    yield octets;
+  }
+}

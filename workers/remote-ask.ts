@@ -1,0 +1,195 @@
+/**
+ * remote-ask — one question about one message, asked of whichever worker takes the job.
+ *
+ * Hides the job's ways to go wrong: a worker without the octets gets them another way; a job that Redis lost is added again
+ * under a new id; a scanner that is away at one worker is asked for at another, once. What nobody took is told as
+ * `untaken`, and whether a worker may have begun with it: only what nobody touched is safe to scan elsewhere.
+ */
+import { randomUUID } from 'node:crypto';
+import type { Unchecked } from '../rules/mail.ts';
+import type { Leasable, Lease } from './bytes-lease.ts';
+import type { Jobs } from './bull.ts';
+import { abortedBy } from './exchange.ts';
+import { TempFail } from './fail.ts';
+import { priorityOf, roundOf } from './fair-priority.ts';
+import type { Checked, Job, JobBytes, Need, QueueName, Task } from './job.ts';
+import type { Log } from './log.ts';
+import type { Presence } from './presence.ts';
+import type { Cancel } from './remote-cancel.ts';
+import type { Ended, Waiters } from './remote-waiters.ts';
+import type { Watch } from './remote-watch.ts';
+
+/** What is asked, and which outcomes answer it. */
+export type Question<A> = {
+  readonly queue: QueueName;
+  readonly task: Task;
+  readonly message: Leasable & { readonly sha256: string };
+  readonly queueId: string | null;
+  readonly sender: string;
+  readonly accept: (outcome: unknown) => Checked<A | Need>;
+};
+
+export type Asked<A> =
+  | { readonly kind: 'answered'; readonly answer: A | Unchecked }
+  | { readonly kind: 'untaken'; readonly detail: string; readonly started: boolean };
+
+export type Ask = <A extends object>(
+  question: Question<A>,
+  lease: Lease,
+  /** Monotonic milliseconds: the job's deadline; `signal` fires then, or earlier. */
+  deadline: number,
+  signal: AbortSignal,
+) => Promise<Asked<A>>;
+
+/** What the questions of a process have in common. */
+export type AskOptions = {
+  readonly instance: string;
+  readonly jobs: Jobs;
+  readonly waiters: Waiters;
+  readonly watch: Watch;
+  readonly cancel: Cancel;
+  readonly presence: Pick<Presence, 'isUp' | 'clock' | 'seen'>;
+  readonly log: Log;
+};
+
+/** How often a job that Redis lost, or that no worker could read, is added again. */
+const againMax = 2;
+const noWay =
+  'no way to get its octets to a worker: share the spool, raise redis.messageBytesMax, or set redis.fetch';
+/** Octets in Redis outlive the job's deadline by this much. */
+const bytesGraceMs = 10_000;
+
+/** Asks over these queues. Rejects (TempFail) only where the message itself can't be read. */
+export function createAsk(options: AskOptions): Ask {
+  return async (question, lease, deadline, signal) => {
+    const tally = { lost: 0, unread: 0, elsewhere: false, started: false };
+    let failed: JobBytes | null = null;
+    for (;;) {
+      const hindrance = options.watch.hindrance(question.queue);
+      if (hindrance !== null) return untaken(question, hindrance, tally);
+      const way = await wayTo(question, lease, failed, deadline, options, signal);
+      if (signal.aborted) return { kind: 'answered', answer: stopped(signal, tally) };
+      if (typeof way === 'string') return untaken(question, way, tally);
+      const ended = await once(question, way, deadline, options, tally, signal);
+      switch (ended.kind) {
+        case 'aborted':
+          return { kind: 'answered', answer: stopped(signal, tally) };
+        case 'refused':
+          return untaken(question, ended.detail, tally);
+        case 'away':
+        case 'idle':
+          return untaken(question, options.watch.hindrance(question.queue) ?? 'Redis was away', tally);
+        case 'gone':
+          if (++tally.lost > againMax) return untaken(question, 'Redis loses its jobs', tally);
+          failed = way;
+          break;
+        case 'answer': {
+          const { answer, worker } = ended;
+          if (isNeed(answer)) {
+            options.log.info({ worker, detail: answer.detail, bytes: way.kind }, 'A worker could not read');
+            if (++tally.unread > againMax) return untaken(question, answer.detail, tally);
+            failed = way;
+          } else if (!tally.elsewhere && isAway(answer) && hasOther(options, question.queue, worker)) {
+            tally.elsewhere = true;
+          } else return { kind: 'answered', answer };
+          break;
+        }
+        default:
+          return ended satisfies never;
+      }
+    }
+  };
+}
+
+/** `started`: a worker began with a job of this question and gave no answer. */
+type Tally = { lost: number; unread: number; elsewhere: boolean; started: boolean };
+
+/** How the octets go, or why they can't. A Redis that does not take a small message shows when the job is added. */
+async function wayTo(
+  { queue }: Question<unknown>,
+  lease: Lease,
+  failed: JobBytes | null,
+  deadline: number,
+  { presence, instance }: AskOptions,
+  signal: AbortSignal,
+): Promise<JobBytes | string> {
+  const expiresMs = Math.max(1, Math.ceil(deadline - performance.now())) + bytesGraceMs;
+  const shared = isShared(presence, queue, instance);
+  try {
+    return (await lease.way({ shared, failed, expiresMs }, signal)) ?? noWay;
+  } catch (cause) {
+    if (cause instanceof TempFail) throw cause;
+    return cause instanceof Error ? cause.message : String(cause);
+  }
+}
+
+/** One job, from its birth to its end. */
+async function once<A>(
+  question: Question<A>,
+  bytes: JobBytes,
+  deadline: number,
+  { instance, jobs, waiters, presence, cancel }: AskOptions,
+  tally: Tally,
+  signal: AbortSignal,
+): Promise<Ended<A | Need>> {
+  const { queue, task, message, queueId, sender, accept } = question;
+  const arrivalMs = presence.clock.now();
+  const { spoolId, sizeBytes, sha256 } = message;
+  const job: Job = {
+    jobId: randomUUID(),
+    instance,
+    task,
+    spoolId,
+    sizeBytes,
+    sha256,
+    queueId,
+    sender,
+    deadline: arrivalMs + Math.max(1, Math.ceil(deadline - performance.now())),
+    bytes,
+  };
+  const waitingOfSender = waiters.waitingOf(queue, sender);
+  const about = { queue, job, round: roundOf(arrivalMs), accept };
+  const { waiter, ended } = waiters.wait(about, signal);
+  const added = jobs.add(queue, job, priorityOf({ arrivalMs, sizeBytes, waitingOfSender }));
+  added.catch((cause: unknown) => {
+    waiter.settle({ kind: 'refused', detail: cause instanceof Error ? cause.message : String(cause) });
+  });
+  const how = await ended;
+  if (how.kind === 'answer') return how;
+  tally.started ||= waiter.started;
+  if (how.kind !== 'gone') cancel.job(queue, job.jobId);
+  return how;
+}
+
+/** Every living worker of the queue has proved that it shares our spool; where none is known, the first will tell. */
+function isShared(presence: AskOptions['presence'], queue: QueueName, instance: string): boolean {
+  const serving = presence.seen().workers.filter((worker) => worker[queue] !== null);
+  return serving.every((worker) => worker.spools.includes(instance));
+}
+
+function hasOther({ presence }: AskOptions, queue: QueueName, asked: string): boolean {
+  return presence.seen().workers.some(({ id, [queue]: scanner }) => id !== asked && scanner?.ok === true);
+}
+
+function untaken(
+  { queue }: Question<unknown>,
+  why: string,
+  { started }: Tally,
+): { kind: 'untaken'; detail: string; started: boolean } {
+  return { kind: 'untaken', detail: `No worker answered for ${queue}: ${why}`, started };
+}
+
+/** A deadline that passed while nobody had the job says nothing of the message. */
+function stopped(signal: AbortSignal, { started }: Tally): Unchecked {
+  const aborted = abortedBy(signal);
+  if (aborted.reason !== 'timeout' || started) return aborted;
+  return { kind: 'unchecked', reason: 'busy', detail: 'No worker was free before the deadline' };
+}
+
+function isNeed(answer: object): answer is Need {
+  return 'kind' in answer && answer.kind === 'need';
+}
+
+function isAway(answer: object): boolean {
+  return 'reason' in answer && answer.reason === 'unreachable';
+}

@@ -1,0 +1,70 @@
+/**
+ * remote-results — the stream into which workers write results for this process.
+ *
+ * Hides how nothing of it is lost or kept: it is read from an explicit place on, on a connection of its own, and what was
+ * read is deleted. After any trouble reading begins anew at the beginning, as another server's ids may be lower; what
+ * comes twice then speaks of jobs that nobody waits for any more. Never throws.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Log } from './log.ts';
+import type { Redis } from './redis.ts';
+
+export type Results = { readonly close: () => Promise<void> };
+
+const beginning = '0-0';
+const countMax = 500;
+const blockMs = 2_000;
+const pauseMs = 100;
+
+/** Reads `key` until closed. `reader` is used by nobody else and closed here; `producer` deletes what was read. */
+export function openResults(options: {
+  reader: Redis;
+  producer: Redis;
+  key: string;
+  onResult: (text: string) => void;
+  log: Log;
+}): Results {
+  const { reader, producer, key, onResult, log } = options;
+  let closed = false;
+  let after = beginning;
+
+  const readOnce = async (): Promise<void> => {
+    const found = await reader.xread('COUNT', countMax, 'BLOCK', blockMs, 'STREAMS', key, after);
+    for (const [id, fields] of found?.[0]?.[1] ?? []) {
+      after = id;
+      if (fields[1] !== undefined) onResult(fields[1]);
+    }
+    if (found === null) return;
+    producer
+      .xtrim(key, 'MINID', nextId(after))
+      .catch((cause: unknown) => log.debug({ err: cause }, 'Results that were read will expire'));
+  };
+  const run = async (): Promise<void> => {
+    while (!closed) {
+      try {
+        await readOnce();
+      } catch (cause) {
+        log.debug({ err: cause }, 'Cannot read results');
+        after = beginning;
+        await delay(pauseMs);
+      }
+    }
+  };
+  const running = run();
+  return {
+    async close() {
+      closed = true;
+      reader.disconnect();
+      await running;
+      await producer
+        .del(key)
+        .catch((cause: unknown) => log.debug({ err: cause }, 'The stream of results will expire'));
+    },
+  };
+}
+
+/** The smallest id behind this one. */
+function nextId(id: string): string {
+  const [ms = '0', sequence = '0'] = id.split('-');
+  return `${ms}-${BigInt(sequence) + 1n}`;
+}
