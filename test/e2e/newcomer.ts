@@ -48,8 +48,8 @@ function proxies(): string {
 }
 
 function registry(): string {
-  const options = { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] } as const;
-  return execFileSync('npm', ['config', 'get', 'registry'], options).trim();
+  const words = ['config', 'get', 'registry'];
+  return execFileSync('npm', words, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
 }
 
 /** What Debian wrote must be what the short form takes for it. */

@@ -36,7 +36,7 @@ export async function createPlanter(machine: Machine): Promise<Planter> {
       for (const { plant } of mistakes) await machine.must(plant);
       await restart(machine, mistakes);
       try {
-        const { code, troubles } = await ask(machine);
+        const { code, troubles } = await ask(machine, mistakes.some(isOfSpam));
         assert.equal(code, troubles.some(({ level }) => level === 'fail') ? 1 : 0);
         assertExplained(troubles, mistakes);
       } finally {
@@ -56,12 +56,23 @@ export async function createPlanter(machine: Machine): Promise<Planter> {
   };
 }
 
-async function ask(machine: Machine): Promise<{ code: number | null; troubles: Trouble[] }> {
-  const { code, stdout, stderr } = await machine.run(check);
+function isOfSpam({ found }: Mistake): boolean {
+  return found.some(([group]) => group === 'SpamAssassin');
+}
+
+/** SpamAssassin is left out where no mistake is its own: sa-learn takes two seconds. */
+async function ask(
+  machine: Machine,
+  withSpam: boolean,
+): Promise<{ code: number | null; troubles: Trouble[] }> {
+  const script = withSpam ? check : `SLUICE_SCAN_SPAM=false ${check}`;
+  const { code, stdout, stderr } = await machine.run(script);
   assert.equal(stderr, '');
   const { groups } = JSON.parse(stdout) as { groups: { name: string; findings: Finding[] }[] };
   const troubles = groups.flatMap(({ name, findings }) =>
-    findings.filter(({ level }) => level !== 'ok').map((finding) => ({ ...finding, group: name })),
+    findings
+      .filter(({ level, what }) => level !== 'ok' && (withSpam || !what.startsWith('scan.spam is false')))
+      .map((finding) => ({ ...finding, group: name })),
   );
   return { code, troubles };
 }
