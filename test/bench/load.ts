@@ -53,8 +53,9 @@ async function runLoad(order: LoadOrder): Promise<LoadResult> {
   const cpu = process.cpuUsage();
   let seconds = 0;
   for (let from = 0; from < order.messages; from += burst) {
+    const opened = await openAll(order);
     const start = performance.now();
-    await sendAll(order, from, Math.min(from + burst, order.messages), lazily, latenciesMs);
+    await sendAll(order, from, Math.min(from + burst, order.messages), lazily, latenciesMs, opened);
     seconds += (performance.now() - start) / 1000;
     if (order.burstPauseMs !== undefined) await new Promise((done) => setTimeout(done, order.burstPauseMs));
   }
@@ -68,6 +69,7 @@ async function sendAll(
   to: number,
   mails: Mails,
   latenciesMs: number[],
+  connections: readonly (Connection | null)[],
 ): Promise<void> {
   let next = from;
   const session = async (opened: Connection | null): Promise<void> => {
@@ -89,12 +91,15 @@ async function sendAll(
     }
     connection?.peer.socket.end('QUIT\r\n');
   };
+  await Promise.all(connections.map(session));
+}
+
+/** A connection for each session that keeps its own; the clock does not run yet, for clamsmtpd greets after 40 ms. */
+async function openAll({ target, sessions, reuse }: LoadOrder): Promise<(Connection | null)[]> {
   const opened: (Connection | null)[] = [];
-  for (let count = 0; count < order.sessions; count++)
-    opened.push(
-      order.reuse === true && order.target.kind !== 'scanners' ? await openConnection(order.target) : null,
-    );
-  await Promise.all(opened.map(session));
+  for (let count = 0; count < sessions; count++)
+    opened.push(reuse === true && target.kind !== 'scanners' ? await openConnection(target) : null);
+  return opened;
 }
 
 async function askScanners(target: Target & { kind: 'scanners' }, message: Buffer): Promise<void> {
