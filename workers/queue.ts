@@ -59,7 +59,10 @@ export function createQueue({ spool, scanner }: { spool: Pick<Spool, 'get'>; sca
   };
 }
 
-/** The queue that this configuration asks for. `trusts`: which peers may fetch messages from here (redis.fetch). */
+/**
+ * The queue that this configuration asks for. `trusts`: which peers may fetch messages from here (redis.fetch); without it
+ * nobody, and nothing listens: a command beside the filter must not take its address.
+ */
 export async function openQueue(
   config: Config,
   options: {
@@ -70,7 +73,7 @@ export async function openQueue(
     trusts?: (peer: string) => boolean;
   },
 ): Promise<Queue> {
-  const { clients, log, trusts = () => false } = options;
+  const { clients, log, trusts = null } = options;
   const spool = options.spool ?? noSpool;
   const { redis, scan } = config;
   if (redis === null) return createQueue({ spool, scanner: createScanner(clients) });

@@ -45,14 +45,15 @@ export async function openRemote(options: {
   redis: RedisConfig;
   mark: SpoolMark | null;
   clients: ScannerClients;
-  trusts: (peer: string) => boolean;
+  /** Null: nobody; only the filter listens there. */
+  trusts: ((peer: string) => boolean) | null;
   log: Log;
 }): Promise<Remote> {
   const { config, redis, mark, log } = options;
   const { prefix } = redis;
   const instance = randomUUID();
   const outage = createOutage(redis, log);
-  const fetch = await openFetch(redis, options.trusts, log);
+  const fetch = options.trusts === null ? null : await openFetch(redis, options.trusts, log);
   const producer = connectRedis(redis, 'producer', outage);
   // What it was asked on a connection that broke must not be asked again at the place that it had got to.
   const reader = connectRedis(redis, 'reader', outage, { maxRetriesPerRequest: 0 });

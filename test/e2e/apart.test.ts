@@ -4,6 +4,8 @@
  * `npm run e2e:redis` runs every end-to-end test of a site that way; this is the short form.
  */
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import * as evidence from './evidence.ts';
 import { gtube, infectedMails, mailOf } from './mails.ts';
@@ -36,6 +38,10 @@ test('workers on another address get every message, small and large, and find wh
     'no worker sees the spool',
   );
   await letters(t, site);
+  const file = join(site.folder, 'virus.eml');
+  await writeFile(file, infectedMails()[0]?.bytes ?? '');
+  const scanned = await site.cli('scan', file);
+  assert.equal(scanned.code, 1, `beside a filter that listens on redis.fetch: ${scanned.stderr}`);
   const { code, stdout } = await site.cli('queue', 'status');
   assert.equal(code, 0, stdout);
   assert.match(stdout, /^virus +0 +0 +-$/m);

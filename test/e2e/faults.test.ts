@@ -8,7 +8,7 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { openSync, readFileSync, renameSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
+import { openSync, readFileSync, readlinkSync, renameSync, rmSync, rmdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { after, afterEach, before, suite, test } from 'node:test';
@@ -497,7 +497,7 @@ for (const feedProtocol of ['lmtp', 'smtp'] as const) {
       const to = 'killed-in-scan@site.example';
       await evidence.post(site, { to: [to], bytes: bulkMail('killed in scan') });
       try {
-        await evidence.until('Sluice asks clamd', () => connectionsTo(clamd.unix.path) > 0);
+        await evidence.until('Sluice asks clamd', () => connectionsTo(clamd.unix.path, site) > 0);
         assert.ok((await site.postfix.kill('scan', 'SIGKILL')).length > 0);
       } finally {
         clamd.kill('SIGCONT');
@@ -574,8 +574,12 @@ function lock(file: string): () => void {
 }
 
 /** Connections to a unix socket that its owner has not accepted or closed yet (proc(5)). */
-function connectionsTo(path: string): number {
-  const lines = readFileSync('/proc/net/unix', 'latin1').split('\n');
+function connectionsTo(path: string, { redis }: TestSite): number {
+  // Each network namespace has its own list; workers may be in another one.
+  const processes = ['self', ...(redis?.workers.all() ?? []).map(({ pid }) => pid)];
+  const namespaces = new Map(processes.map((pid) => [readlinkSync(`/proc/${pid}/ns/net`), pid]));
+  const lists = [...namespaces.values()].map((pid) => readFileSync(`/proc/${pid}/net/unix`, 'latin1'));
+  const lines = lists.flatMap((list) => list.split('\n'));
   // One line is the listening socket itself.
   return lines.filter((line) => line.endsWith(` ${path}`)).length - 1;
 }
