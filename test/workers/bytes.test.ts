@@ -184,7 +184,8 @@ for (const size of [5_000, 2_000_000]) {
     test(`openMessage() never gives ${label} for a message of ${size} octets to its end`, async (t) => {
       const { leases, sources } = await openStore(t);
       const octets = Buffer.from(randomBytes(size / 2).toString('hex'));
-      const message = { ...messageOf(octets), read: messageOf(spoil(octets)).read };
+      const spoilt = messageOf(spoil(octets));
+      const message = { ...messageOf(octets), read: () => spoilt.read() };
       const bytes = await leases.hold({ ...message, sizeBytes: spoil(octets).length }).way(wanted, signal);
       assert.ok(bytes !== null);
       const seen: Uint8Array[] = [];
