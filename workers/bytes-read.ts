@@ -13,7 +13,13 @@ import { type Job, keysOf } from './job.ts';
 import type { Redis } from './redis.ts';
 
 /** Where a worker may look. */
-export type Sources = { readonly redis: Redis; readonly prefix: string; readonly spool: string };
+export type Sources = {
+  readonly redis: Redis;
+  readonly prefix: string;
+  readonly spool: string;
+  /** Octets under a key; null where there are none. */
+  readonly piece: (key: string) => Promise<Buffer | null>;
+};
 
 /** What is needed of a SpooledMessage by the scanners' clients. */
 export type WorkMessage = {
@@ -25,6 +31,30 @@ type Wanted = Pick<Job, 'bytes' | 'spoolId' | 'sizeBytes' | 'sha256'>;
 
 /** Up to here a message is kept in memory while it is scanned. */
 const memoryBytesMax = 1024 * 1024;
+/** Pieces of 256 KiB at most. */
+const recentMax = 32;
+
+/** Sources of a worker. What was read for one scanner is at hand for the other, which comes for it at about the same time. */
+export function createSources(redis: Redis, prefix: string, spool: string): Sources {
+  const recent = new Map<string, Promise<Buffer | null>>();
+  const piece = (key: string): Promise<Buffer | null> => {
+    const known = recent.get(key);
+    if (known !== undefined) {
+      recent.delete(key);
+      return known;
+    }
+    const [oldest] = recent.keys();
+    if (recent.size >= recentMax && oldest !== undefined) recent.delete(oldest);
+    const asked = redis.getBuffer(key);
+    recent.set(key, asked);
+    asked.then(
+      (octets) => octets ?? recent.delete(key),
+      () => recent.delete(key),
+    );
+    return asked;
+  };
+  return { redis, prefix, spool, piece };
+}
 
 /** The message of a job, of which only the first `take` octets will be read. Rejects with TempFail where it can't be had. */
 export async function openMessage(
@@ -86,10 +116,14 @@ function rawOctets(job: Wanted, sources: Sources, signal: AbortSignal): AsyncIte
   }
 }
 
-async function* pieces({ redis, prefix }: Sources, key: string, count: number): AsyncGenerator<Uint8Array> {
+async function* pieces(
+  { prefix, piece: read }: Sources,
+  key: string,
+  count: number,
+): AsyncGenerator<Uint8Array> {
   const { bytes } = keysOf(prefix);
   for (let piece = 0; piece < count; piece++) {
-    const octets = await redis.getBuffer(bytes(key, piece));
+    const octets = await read(bytes(key, piece));
     if (octets === null) throw new TempFail(`Cannot read ${key} in Redis: piece ${piece} is not there`);
     yield octets;
   }

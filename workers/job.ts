@@ -156,6 +156,7 @@ export function learnAsOf(task: Task): LearnAs | null {
 /** The keys that are ours; BullMQ has its own under `<prefix>:virus` and `<prefix>:spam`. */
 export function keysOf(prefix: string) {
   return {
+    /** Entries of one field: `result`, or `alive` from the reader itself. */
     results: (instance: string) => `${prefix}:results:${instance}`,
     bytes: (key: string, piece: number) => `${prefix}:bytes:${key}:${piece}`,
     cancel: `${prefix}:cancel`,

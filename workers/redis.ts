@@ -41,7 +41,7 @@ export function connectRedis(
   outage: Outage,
   overrides: RedisOptions = {},
 ): Redis {
-  const connection = new Redis({ ...placeOf(redis), ...usual(role), ...byRole[role], ...overrides });
+  const connection = new GatheringRedis({ ...placeOf(redis), ...usual(role), ...byRole[role], ...overrides });
   // Not back with the first connection that is ready: a full or read-only Redis lets us connect, too (presence.ts).
   return connection.on('error', outage.lost);
 }
@@ -60,6 +60,27 @@ export async function connectOnce(redis: RedisConfig): Promise<Redis> {
     connection.disconnect();
     // That it is closed is all that the library says here.
     throw first ?? cause;
+  }
+}
+
+/**
+ * Commands of one turn of the event loop leave in one system call. ioredis' own way to that (enableAutoPipelining) sends no
+ * second batch before the first is answered whole: Redis and we then wait for each other in turn.
+ */
+class GatheringRedis extends Redis {
+  #gathering = false;
+
+  override sendCommand(...command: Parameters<Redis['sendCommand']>): unknown {
+    const { stream } = this;
+    if (!this.#gathering && stream !== undefined) {
+      this.#gathering = true;
+      stream.cork();
+      process.nextTick(() => {
+        this.#gathering = false;
+        stream.uncork();
+      });
+    }
+    return super.sendCommand(...command);
   }
 }
 
@@ -97,7 +118,6 @@ const byRole: Readonly<Record<RedisRole, RedisOptions>> = {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: commandTimeoutMs,
-    enableAutoPipelining: true,
   },
   reader: { maxRetriesPerRequest: null, socketTimeout: blockMsMax * 2 },
   worker: { maxRetriesPerRequest: null, socketTimeout: blockMsMax * 3 },

@@ -6,6 +6,7 @@
  * `untaken`, and whether a worker may have begun with it: only what nobody touched is safe to scan elsewhere.
  */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Unchecked } from '../rules/mail.ts';
 import type { Leasable, Lease } from './bytes-lease.ts';
 import type { Jobs } from './bull.ts';
@@ -56,15 +57,19 @@ export type AskOptions = {
 const againMax = 2;
 const noWay =
   'no way to get its octets to a worker: share the spool, raise redis.messageBytesMax, or set redis.fetch';
+/** How often the answer of a worker without its scanner is not taken while another has one. */
+const elsewhereMax = 3;
+const elsewherePauseMs = 250;
 /** Octets in Redis outlive the job's deadline by this much. */
 const bytesGraceMs = 10_000;
 
 /** Asks over these queues. Rejects (TempFail) only where the message itself can't be read. */
 export function createAsk(options: AskOptions): Ask {
   return async (question, lease, deadline, signal) => {
-    const tally = { lost: 0, unread: 0, elsewhere: false, started: false };
+    const tally = { lost: 0, unread: 0, elsewhere: 0, started: false };
     let failed: JobBytes | null = null;
     for (;;) {
+      if (signal.aborted) return { kind: 'answered', answer: stopped(signal, tally) };
       const hindrance = options.watch.hindrance(question.queue);
       if (hindrance !== null) return untaken(question, hindrance, tally);
       const way = await wayTo(question, lease, failed, deadline, options, signal);
@@ -89,8 +94,13 @@ export function createAsk(options: AskOptions): Ask {
             options.log.info({ worker, detail: answer.detail, bytes: way.kind }, 'A worker could not read');
             if (++tally.unread > againMax) return untaken(question, answer.detail, tally);
             failed = way;
-          } else if (!tally.elsewhere && isAway(answer) && hasOther(options, question.queue, worker)) {
-            tally.elsewhere = true;
+          } else if (
+            isAway(answer) &&
+            hasOther(options, question.queue, worker) &&
+            ++tally.elsewhere <= elsewhereMax
+          ) {
+            // The same one may be quicker again, until it knows of its trouble and leaves the jobs to others.
+            await pause(elsewherePauseMs, signal);
           } else return { kind: 'answered', answer };
           break;
         }
@@ -102,7 +112,7 @@ export function createAsk(options: AskOptions): Ask {
 }
 
 /** `started`: a worker began with a job of this question and gave no answer. */
-type Tally = { lost: number; unread: number; elsewhere: boolean; started: boolean };
+type Tally = { lost: number; unread: number; elsewhere: number; started: boolean };
 
 /** How the octets go, or why they can't. A Redis that does not take a small message shows when the job is added. */
 async function wayTo(
@@ -184,6 +194,11 @@ function stopped(signal: AbortSignal, { started }: Tally): Unchecked {
   const aborted = abortedBy(signal);
   if (aborted.reason !== 'timeout' || started) return aborted;
   return { kind: 'unchecked', reason: 'busy', detail: 'No worker was free before the deadline' };
+}
+
+/** Ends early with the signal. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal }).catch(() => undefined /* the loop sees the signal */);
 }
 
 function isNeed(answer: object): answer is Need {

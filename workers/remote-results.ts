@@ -15,6 +15,9 @@ const beginning = '0-0';
 const countMax = 500;
 const blockMs = 2_000;
 const pauseMs = 100;
+/** The stream is there as long as its reader lives, and not much longer. */
+const expiryMs = 60_000;
+const keepEveryMs = 1_000;
 
 /** Reads `key` until closed. `reader` is used by nobody else and closed here; `producer` deletes what was read. */
 export function openResults(options: {
@@ -30,15 +33,24 @@ export function openResults(options: {
 
   const readOnce = async (): Promise<void> => {
     const found = await reader.xread('COUNT', countMax, 'BLOCK', blockMs, 'STREAMS', key, after);
-    for (const [id, fields] of found?.[0]?.[1] ?? []) {
+    for (const [id, [name, text]] of found?.[0]?.[1] ?? []) {
       after = id;
-      if (fields[1] !== undefined) onResult(fields[1]);
+      if (name === 'result' && text !== undefined) onResult(text);
     }
     if (found === null) return;
     producer
       .xtrim(key, 'MINID', nextId(after))
       .catch((cause: unknown) => log.debug({ err: cause }, 'Results that were read will expire'));
   };
+  /** Workers never make the stream: what its reader left behind would stay for ever. Read and deleted like any entry. */
+  const keep = (): void => {
+    Promise.all([producer.xadd(key, '*', 'alive', ''), producer.pexpire(key, expiryMs)]).catch(
+      (cause: unknown) => log.debug({ err: cause }, 'Cannot keep the stream of results'),
+    );
+  };
+  const timer = setInterval(keep, keepEveryMs).unref();
+  producer.on('ready', keep);
+  if (producer.status === 'ready') keep();
   const run = async (): Promise<void> => {
     while (!closed) {
       try {
@@ -50,12 +62,14 @@ export function openResults(options: {
       }
     }
   };
-  const running = run();
+  void run();
   return {
     async close() {
       closed = true;
+      clearInterval(timer);
+      producer.off('ready', keep);
+      // What is asked while it reconnects would never be answered: nobody waits for it.
       reader.disconnect();
-      await running;
       await producer
         .del(key)
         .catch((cause: unknown) => log.debug({ err: cause }, 'The stream of results will expire'));

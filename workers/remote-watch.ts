@@ -73,6 +73,7 @@ export function createWatch(options: {
   return {
     hindrance(queue) {
       if (!presence().isUp()) return 'Redis is away';
+      idle.note(presence().seen());
       return idle.has(queue) ? `no worker for ${queue} is alive` : null;
     },
     change(isUp) {

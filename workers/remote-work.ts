@@ -24,8 +24,7 @@ export type Work = {
 
 /** A message that this many workers died on is poison. */
 const deathsMax = 2;
-/** A stream of results that nobody reads any more is gone after that. */
-const resultsExpireMs = 600_000;
+/** Where the stream is not there, its filter is dead, or will ask again. */
 const resultsMax = 10_000;
 
 type Running = { readonly queue: QueueName; readonly stop: AbortController };
@@ -51,10 +50,9 @@ export function createWork(options: {
     const key = keys.results(instance);
     // Not waited for: BullMQ's "done" goes out behind it, on the same connection. Should only that arrive, the filter misses
     // the job and asks again.
-    Promise.all([
-      sources.redis.xadd(key, 'MAXLEN', '~', resultsMax, '*', 'result', JSON.stringify(result)),
-      sources.redis.pexpire(key, resultsExpireMs),
-    ]).catch((cause: unknown) => log.warn({ err: cause, jobId }, 'Cannot write a result'));
+    sources.redis
+      .xadd(key, 'NOMKSTREAM', 'MAXLEN', '~', resultsMax, '*', 'result', JSON.stringify(result))
+      .catch((cause: unknown) => log.warn({ err: cause, jobId }, 'Cannot write a result'));
   };
   const workOn = async (queue: QueueName, job: Job, stop: AbortSignal): Promise<void> => {
     const began = performance.now();

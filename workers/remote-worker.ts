@@ -1,23 +1,23 @@
 /**
- * remote-worker — a worker's end of the queues: connections, takers, who is there, and when to take no jobs.
+ * remote-worker — a worker's end of the queues: connections, who is there, what it works with, and in which order it ends.
  *
- * Hides that a worker whose scanner is away stops taking jobs for it while another living worker has one that answers; with
- * none left it goes on, and says `unchecked`. Redis away: it waits for it, and takes jobs again within a second or so of its return.
+ * Redis away: it waits for it, and takes jobs again within a second or so of its return.
  */
-import { hostname } from 'node:os';
 import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Config, RedisConfig } from '../rules/config.ts';
+import { createSources } from './bytes-read.ts';
 import { sharesSpool } from './bytes-spool.ts';
-import { openTaker, type Taker } from './bull.ts';
-import { createScannerClients, scanningShare } from './clients.ts';
+import { createScannerClients, type ScannerClients, scanningShare } from './clients.ts';
 import { PermFail } from './fail.ts';
 import type { QueueName } from './job.ts';
 import { type Log, silentLog } from './log.ts';
-import { startPresence, type Presence, type WorkerPresence } from './presence.ts';
+import { type Presence, startPresence, type WorkerPresence } from './presence.ts';
 import { connectRedis, createOutage } from './redis.ts';
 import { hearCancels } from './remote-cancel.ts';
-import { createScannerWatch } from './remote-scanners.ts';
+import { createScannerWatch, type ScannerWatch } from './remote-scanners.ts';
+import { openTakers } from './remote-takers.ts';
 import { createWork, type Work } from './remote-work.ts';
 import { version } from './version.ts';
 import { openWorkerMonitor, type WorkerMonitor } from './worker-monitor.ts';
@@ -29,8 +29,7 @@ export type OpenWorker = {
 };
 
 const everyMs = 1_000;
-/** Commands of one tick go out together; the one that blocks goes alone. */
-const together = { enableAutoPipelining: true, autoPipeliningIgnoredCommands: ['bzpopmin'] };
+const firstBeatMs = 2_000;
 
 /** Connects, and begins to take jobs. Throws PermFail where a queue has no scanner here. */
 export async function openWorker(options: {
@@ -42,73 +41,69 @@ export async function openWorker(options: {
   const { config, redis, queues, log } = options;
   const { prefix } = redis;
   const id = randomUUID();
-  const outage = createOutage(redis, log);
   const clients = clientsFor(config, queues, log);
+  const outage = createOutage(redis, log);
   const producer = connectRedis(redis, 'producer', outage);
-  const connection = connectRedis(redis, 'worker', outage, together);
+  const connection = connectRedis(redis, 'worker', outage);
   const subscriber = connectRedis(redis, 'subscriber', outage);
   // Asked each second: only a change is worth a line.
   const scanners = createScannerWatch(clientsFor(config, queues, silentLog), log);
   let spools: readonly string[] = [];
-  const presence: Presence = startPresence({
-    kind: 'workers',
-    connection: producer,
-    prefix,
-    outage,
-    log,
-    describe: () => describe(),
-  });
-  const { clock } = presence;
-  const sources = { redis: connection, prefix, spool: config.spool };
   let monitor: WorkerMonitor | null = null;
-  const work = createWork({
+  const around = { id, config, queues, scanners, running: (queue: QueueName) => work.running(queue) };
+  const describe = createDescription({ ...around, spools: () => spools, now: () => presence.clock.now() });
+  const presence = startPresence({ kind: 'workers', connection: producer, prefix, outage, log, describe });
+  const { clock } = presence;
+  const work: Work = createWork({
     id,
-    sources,
+    sources: createSources(connection, prefix, config.spool),
     clients,
     spamBytes: config.limits.spamBytes,
     clock,
-    onOutcome: (queue, outcome, ms) => monitor?.job(queue, outcome, ms),
     log,
+    onOutcome(queue, outcome, ms) {
+      monitor?.job(queue, outcome, ms);
+      if (outcome.kind === 'unchecked' && outcome.reason === 'unreachable') looking.now();
+    },
   });
-  const describe = describeWorker(id, config, queues, { scanners, work, clock, spools: () => spools });
   hearCancels(subscriber, prefix, work.cancel, log);
+  const { running } = work;
+  const runningMax = (queue: QueueName): number => config.worker[queue];
   monitor = await openWorkerMonitor(config, {
     id,
     clients,
     log,
     isUp: presence.isUp,
     queues,
-    running: work.running,
-    runningMax: (queue) => config.worker[queue],
+    running,
+    runningMax,
   });
-  // A job's deadline is in Redis' time: know it before the first one.
-  await Promise.race([presence.firstBeat, delay(2 * everyMs, undefined, { ref: false })]);
-  const takers = queues.map((queue) => ({
-    queue,
-    taker: openTaker({
-      queue,
-      redis: connection,
-      prefix,
-      concurrency: config.worker[queue],
-      onJob: (data, deaths) => work.take(queue, data, deaths),
-      log,
-    }),
-  }));
-  const stopLooking = every(everyMs, log, async () => {
+  // A job's deadline is in Redis' time, and who has no scanner should not begin: know both before the first one.
+  await Promise.race([presence.firstBeat, delay(firstBeatMs, undefined, { ref: false })]);
+  await scanners.look(clock.now());
+  const taking = {
+    id,
+    queues,
+    concurrency: config.worker,
+    redis: connection,
+    prefix,
+    work,
+    scanners,
+    presence,
+    log,
+  };
+  const takers = openTakers(taking);
+  const looking = startLooking(log, async () => {
     await scanners.look(clock.now());
     spools = await sharedSpools(config.spool, presence);
-    for (const { queue, taker } of takers) await takeOrLeave(queue, taker, id, scanners, presence, log);
+    await takers.decide();
   });
-  const drainMs = config.limits.deadlineSeconds * 1000 * scanningShare;
   return {
     id,
     async drain() {
-      stopLooking();
+      looking.stop();
       monitor.stopping();
-      const closed = Promise.all(takers.map(({ taker }) => taker.close()));
-      const gone = untilNobodyListens(work, queues, presence);
-      await Promise.race([closed, gone.promise, delay(drainMs, undefined, { ref: false })]);
-      gone.stop();
+      await takers.close(config.limits.deadlineSeconds * 1000 * scanningShare);
       await Promise.all([presence.close(), monitor.close()]);
       for (const one of [producer, connection, subscriber]) one.disconnect();
       clients.clamd?.close();
@@ -117,12 +112,12 @@ export async function openWorker(options: {
   };
 }
 
-function clientsFor(config: Config, queues: readonly QueueName[], log: Log) {
+function clientsFor(config: Config, queues: readonly QueueName[], log: Log): ScannerClients {
   const clients = createScannerClients(config, log);
   if (queues.length === 0) throw new PermFail('Cannot run a worker: no scanner is configured here');
   for (const queue of queues) {
-    if (clients[queue === 'virus' ? 'clamd' : 'spamd'] !== null) continue;
     const key = queue === 'virus' ? 'clamd' : 'spamd';
+    if (clients[key] !== null) continue;
     throw new PermFail(`Cannot work on ${queue}: ${key} is null or scan.${queue} is false`);
   }
   return {
@@ -131,37 +126,26 @@ function clientsFor(config: Config, queues: readonly QueueName[], log: Log) {
   };
 }
 
-function describeWorker(
-  id: string,
-  config: Config,
-  queues: readonly QueueName[],
-  {
-    scanners,
-    work,
-    clock,
-    spools,
-  }: {
-    scanners: ReturnType<typeof createScannerWatch>;
-    work: Work;
-    clock: Presence['clock'];
-    spools: () => readonly string[];
-  },
-): () => WorkerPresence {
+function createDescription(around: {
+  id: string;
+  config: Config;
+  queues: readonly QueueName[];
+  scanners: ScannerWatch;
+  running: (queue: QueueName) => number;
+  spools: () => readonly string[];
+  now: () => number;
+}): () => WorkerPresence {
+  const { id, config, queues, scanners, running, spools, now } = around;
   let startedAt: number | null = null;
   const of = (queue: QueueName): WorkerPresence[QueueName] =>
     queues.includes(queue)
-      ? { ...scanners.state(queue), concurrency: config.worker[queue], running: work.running(queue) }
+      ? { ...scanners.state(queue), concurrency: config.worker[queue], running: running(queue) }
       : null;
-  return () => ({
-    id,
-    host: hostname(),
-    pid: process.pid,
-    version,
-    startedAt: (startedAt ??= clock.now()),
-    virus: of('virus'),
-    spam: of('spam'),
-    spools: [...spools()],
-  });
+  return () => {
+    startedAt ??= now();
+    const self = { id, host: hostname(), pid: process.pid, version, startedAt };
+    return { ...self, virus: of('virus'), spam: of('spam'), spools: [...spools()] };
+  };
 }
 
 async function sharedSpools(spool: string, presence: Presence): Promise<readonly string[]> {
@@ -171,52 +155,17 @@ async function sharedSpools(spool: string, presence: Presence): Promise<readonly
   return shared;
 }
 
-const left = new WeakSet<Taker>();
-
-/** Leaves the jobs to others while only they have a scanner that answers. */
-async function takeOrLeave(
-  queue: QueueName,
-  taker: Taker,
-  id: string,
-  scanners: ReturnType<typeof createScannerWatch>,
-  presence: Presence,
-  log: Log,
-): Promise<void> {
-  const { ok, detail } = scanners.state(queue);
-  const others = presence.seen().workers.some((worker) => worker.id !== id && worker[queue]?.ok === true);
-  const leave = !ok && others;
-  if (leave === left.has(taker)) return;
-  if (leave) {
-    left.add(taker);
-    log.error({ queue, detail, alarm: true }, 'Scanner does not answer: its jobs are left to other workers');
-    await taker.pause();
-  } else {
-    left.delete(taker);
-    log.info({ queue }, 'Taking jobs again');
-    await taker.resume();
-  }
-}
-
-/** Nothing runs, and Redis is away: a taker can't tell it goodbye, and must not wait for that. */
-function untilNobodyListens(work: Work, queues: readonly QueueName[], presence: Presence) {
-  const { promise, resolve } = Promise.withResolvers<void>();
-  const timer = setInterval(() => {
-    if (!presence.isUp() && queues.every((queue) => work.running(queue) === 0)) resolve();
-  }, 100);
-  return { promise, stop: () => clearInterval(timer) };
-}
-
-/** Calls `action` again and again, a pause between; what it throws is logged. */
-function every(ms: number, log: Log, action: () => Promise<void>): () => void {
-  let stopped = false;
-  const run = async (): Promise<void> => {
-    while (!stopped) {
-      await action().catch((cause: unknown) => log.error({ err: cause }, 'Cannot look around'));
-      await delay(ms, undefined, { ref: false });
-    }
+/** Looks around each second, and besides when somebody has a reason to; what goes wrong is logged. */
+function startLooking(log: Log, look: () => Promise<void>): { now: () => void; stop: () => void } {
+  let busy = false;
+  const now = (): void => {
+    if (busy) return;
+    busy = true;
+    look()
+      .catch((cause: unknown) => log.error({ err: cause }, 'Cannot look around'))
+      .finally(() => (busy = false));
   };
-  void run();
-  return () => {
-    stopped = true;
-  };
+  const timer = setInterval(now, everyMs);
+  now();
+  return { now, stop: () => clearInterval(timer) };
 }

@@ -39,7 +39,7 @@ export type Remote = {
 /** What a start waits for Redis at most: whether it is there should be known before the first message comes. */
 const firstBeatMs = 2_000;
 
-/** Opens the queues. `trusts`: which peers may fetch messages; rejects where the address for that can't be had. */
+/** Opens the queues. `trusts`: which peers may fetch messages. */
 export async function openRemote(options: {
   config: Config;
   redis: RedisConfig;
@@ -113,7 +113,14 @@ async function openFetch(
   trusts: (peer: string) => boolean,
   log: Log,
 ): Promise<FetchServer | null> {
-  return fetch?.kind === 'tcp' ? openFetchServer(fetch, trusts, log) : null;
+  if (fetch?.kind !== 'tcp') return null;
+  try {
+    return await openFetchServer(fetch, trusts, log);
+  } catch (cause) {
+    // Mail first: only the largest messages need it.
+    log.error({ err: cause, alarm: true }, 'Workers can not fetch messages from here');
+    return null;
+  }
 }
 
 function describeFilter(

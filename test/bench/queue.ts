@@ -25,6 +25,7 @@ type Door = { readonly queue: Queue; readonly spool: Spool; close(): Promise<voi
 
 const script = join(import.meta.dirname, '../../bin/sluice.js');
 const messages = Number(process.argv[2] ?? 6000);
+const rounds = 3;
 const octets = Buffer.from(`From: a@example.com\r\nSubject: x\r\n\r\n${'word '.repeat(1010)}\r\n`);
 
 const folder = await mkdtemp(join(tmpdir(), 'sluice-queue-bench-'));
@@ -50,28 +51,44 @@ async function overhead() {
   own.defer(() => over.close());
   const here = await openDoor('here', configText('at-once', null, true));
   own.defer(() => here.close());
-  for (const door of [over, here]) await load(door, 500, 50); // warm
+  for (const door of [over, here]) await load(door, 2000, 100); // warm
   const single = { over: [] as number[], here: [] as number[] };
   const rates = { over: [] as number[], here: [] as number[] };
-  const used = [process.cpuUsage(), cpuSecondsOf(worker.pid), cpuSecondsOf(redis.pid())] as const;
-  for (let round = 0; round < 3; round++) {
-    rates.over.push((await load(over, messages, 100)).perSecond);
+  const pids = { worker: worker.pid, redis: redis.pid(), scanners: scanners.pid ?? 0 };
+  const cpu = { filter: 0, worker: 0, redis: 0, scanners: 0, filterAlone: 0 };
+  for (let round = 0; round < rounds; round++) {
+    const before = usedBy(pids);
+    const loaded = await load(over, messages, 100);
+    const after = usedBy(pids);
+    for (const name of ['filter', 'worker', 'redis', 'scanners'] as const)
+      cpu[name] += after[name] - before[name];
+    rates.over.push(loaded.perSecond);
+    const start = usedBy(pids).filter;
     rates.here.push((await load(here, messages, 100)).perSecond);
+    cpu.filterAlone += usedBy(pids).filter - start;
     single.over.push(...(await load(over, 300, 1)).latenciesMs);
     single.here.push(...(await load(here, 300, 1)).latenciesMs);
   }
-  const own0 = process.cpuUsage(used[0]);
-  const per = (seconds: number) => Math.round((seconds * 1e6) / (3 * messages + 900));
+  const perMessage = Object.fromEntries(
+    Object.entries(cpu).map(([name, seconds]) => [name, Math.round((seconds * 1e6) / (rounds * messages))]),
+  );
   return {
     perSecond: { overRedis: rates.over.map(Math.round), here: rates.here.map(Math.round) },
     p50Ms: { overRedis: percentile(single.over, 50), here: percentile(single.here, 50) },
     p99Ms: { overRedis: percentile(single.over, 99), here: percentile(single.here, 99) },
-    cpuMicroseconds: {
-      filterBoth: per((own0.user + own0.system) / 1e6),
-      worker: per(cpuSecondsOf(worker.pid) - used[1]),
-      redis: per(cpuSecondsOf(redis.pid()) - used[2]),
-    },
+    cpuMicroseconds: perMessage,
     redisMemory: /used_memory_human:(\S+)/.exec(await redis.ask('INFO', 'memory'))?.[1],
+  };
+}
+
+/** CPU seconds so far. */
+function usedBy(pids: { worker: number; redis: number; scanners: number }) {
+  const { user, system } = process.cpuUsage();
+  return {
+    filter: (user + system) / 1e6,
+    worker: cpuSecondsOf(pids.worker),
+    redis: cpuSecondsOf(pids.redis),
+    scanners: cpuSecondsOf(pids.scanners),
   };
 }
 

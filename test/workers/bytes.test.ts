@@ -9,7 +9,7 @@ import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { fetchBytes, openFetchServer } from '../../workers/bytes-fetch.ts';
 import { createLeases } from '../../workers/bytes-lease.ts';
-import { openMessage } from '../../workers/bytes-read.ts';
+import { createSources, openMessage } from '../../workers/bytes-read.ts';
 import { markSpool, readShared, sharesSpool } from '../../workers/bytes-spool.ts';
 import { TempFail } from '../../workers/fail.ts';
 import type { JobBytes } from '../../workers/job.ts';
@@ -119,7 +119,7 @@ async function openStore(t: TestContext, options: { messageBytesMax?: number; to
   return {
     server,
     leases: createLeases({ ...store, ...options }),
-    sources: { redis, prefix: 'test', spool: '/nowhere' },
+    sources: createSources(redis, 'test', '/nowhere'),
   };
 }
 
@@ -184,9 +184,8 @@ for (const size of [5_000, 2_000_000]) {
     test(`openMessage() never gives ${label} for a message of ${size} octets to its end`, async (t) => {
       const { leases, sources } = await openStore(t);
       const octets = Buffer.from(randomBytes(size / 2).toString('hex'));
-      const spoilt = messageOf(spoil(octets));
-      const message = { ...messageOf(octets), read: () => spoilt.read() };
-      const bytes = await leases.hold({ ...message, sizeBytes: spoil(octets).length }).way(wanted, signal);
+      const message = messageOf(octets);
+      const bytes = await leases.hold(messageOf(spoil(octets))).way(wanted, signal);
       assert.ok(bytes !== null);
       const seen: Uint8Array[] = [];
       await assert.rejects(async () => {

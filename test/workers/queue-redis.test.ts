@@ -1,9 +1,19 @@
 /** queue over Redis — real redis-server, real worker processes, fakes of the daemons. */
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import { test } from 'node:test';
 import { eicar } from '../../demo/clamd.ts';
+import { freePort } from '../../demo/daemon.ts';
+import { openJobs } from '../../workers/bull.ts';
+import { roundMs } from '../../workers/fair-priority.ts';
+import { type Job, outcomeOf } from '../../workers/job.ts';
+import { silentLog } from '../../workers/log.ts';
+import { connectRedis, createOutage } from '../../workers/redis.ts';
+import { createWaiters } from '../../workers/remote-waiters.ts';
+import { createWatch } from '../../workers/remote-watch.ts';
 import { gtube } from '../fakes/spamd.ts';
-import { leftIn, never, openSite, until } from './remote-rig.ts';
+import { leftIn, never, openSite, type Site, until } from './remote-rig.ts';
 
 const letter = (body: string) => `Subject: x\r\n\r\n${body}\r\n`;
 
@@ -13,6 +23,7 @@ test('scan() is answered by workers in other processes, each for its scanner', a
     site.startWorker({ scanners: 'virus' }),
     site.startWorker({ scanners: 'spam', more: 'scan: { virus: false }' }),
   ]);
+  await site.untilSeen(2);
   const ham = await site.scan(letter('hello'));
   assert.deepEqual(ham.virus, { kind: 'clean' });
   assert.equal(ham.spam.kind === 'scored' && ham.spam.score < 5, true);
@@ -68,3 +79,114 @@ for (const [label, options, way] of [
     await until('nothing is left in Redis', async () => (await leftIn(site.redis)).length === 0);
   });
 }
+
+/** A worker that shares no spool with the filter, as on another machine. */
+const apart = (site: Site) => ({ env: { SLUICE_SPOOL: join(site.folder, 'elsewhere') } });
+const scannedBy = ({ clamd }: Site) =>
+  clamd.conversations.filter(({ command }) => command === 'zINSTREAM').map(({ stream }) => stream.length);
+
+test('scan() gets a message in a file to a worker that does not share the spool', async (t) => {
+  const site = await openSite(t, { memoryBytesMax: 0 });
+  // Asked before anybody is known to be there, the worker must say that it can't read.
+  const octets = Buffer.from(letter('b'.repeat(600_000)));
+  const scanning = site.scan(octets);
+  const worker = await site.startWorker(apart(site));
+  assert.deepEqual((await scanning).virus, { kind: 'clean' });
+  assert.match(site.workerLog(worker), /Cannot get the octets/);
+  assert.deepEqual(scannedBy(site).filter(Boolean), [octets.length]);
+  // Known to be apart, it is not asked to look there.
+  await site.untilSeen(1);
+  const misses = site.workerLog(worker).split('Cannot get the octets').length;
+  assert.deepEqual((await site.scan(octets)).virus, { kind: 'clean' });
+  assert.equal(site.workerLog(worker).split('Cannot get the octets').length, misses);
+  await until('nothing is left in Redis', async () => (await leftIn(site.redis)).length === 0);
+});
+
+test('scan() of a message that is too large for Redis: a worker fetches it from the filter', async (t) => {
+  const fetch = `127.0.0.1:${await freePort()}`;
+  const redisMore = `messageBytesMax: 300KB, fetch: "${fetch}"`;
+  const site = await openSite(t, { memoryBytesMax: 0, redisMore, trusts: () => true });
+  await site.startWorker(apart(site));
+  const octets = Buffer.from(letter('b'.repeat(2_000_000)));
+  const report = await site.scan(octets);
+  assert.deepEqual(report.virus, { kind: 'clean' });
+  assert.equal(report.spam.kind === 'scored' && report.spam.truncated, true);
+  assert.deepEqual(scannedBy(site).filter(Boolean), [octets.length]);
+});
+
+test('scan() of a message that no way leads to a worker says what to do', async (t) => {
+  const site = await openSite(t, { memoryBytesMax: 0, redisMore: 'messageBytesMax: 300KB' });
+  await site.startWorker(apart(site));
+  const { virus } = await site.scan(letter('b'.repeat(600_000)));
+  assert.match(
+    virus.kind === 'unchecked' ? `${virus.reason} ${virus.detail}` : '',
+    /unreachable .*redis\.fetch/,
+  );
+});
+
+test('a worker whose scanner is away leaves jobs to one that has it, and none is lost on the way', async (t) => {
+  const site = await openSite(t);
+  const gone = `unix:${join(site.folder, 'nobody')}`;
+  const [lame] = await Promise.all([
+    site.startWorker({ more: '', env: { SLUICE_CLAMD: gone } }),
+    site.startWorker(),
+  ]);
+  await site.untilSeen(2);
+  for (let message = 0; message < 20; message++)
+    assert.deepEqual((await site.scan(letter(`${message}`))).virus, { kind: 'clean' });
+  await until('it takes no more', () => site.workerLog(lame).includes('left to other workers'));
+});
+
+test('a worker whose scanner is away goes on where there is no other, and says so', async (t) => {
+  const site = await openSite(t);
+  await site.startWorker({ env: { SLUICE_CLAMD: `unix:${join(site.folder, 'nobody')}` } });
+  const { virus } = await site.scan(letter('x'));
+  assert.match(
+    virus.kind === 'unchecked' ? `${virus.reason} ${virus.detail}` : '',
+    /unreachable .*no such socket/,
+  );
+});
+
+test('a worker that is told to stop while Redis is away ends', async (t) => {
+  const site = await openSite(t);
+  const worker = await site.startWorker();
+  site.redis.kill('SIGKILL');
+  await until('it noticed', () => site.workerLog(worker).includes('Redis is away'));
+  worker.kill('SIGTERM');
+  await until('it is gone', () => !existsSync(`/proc/${worker.pid}`), 5_000);
+});
+
+test('createWatch() puts first who waits since before virtual time went round', async (t) => {
+  const site = await openSite(t);
+  const { redis } = site.config;
+  assert.ok(redis !== null);
+  const connection = connectRedis(redis, 'once', createOutage(redis, silentLog), { lazyConnect: false });
+  t.after(() => connection.disconnect());
+  const jobs = openJobs(connection, 'test', silentLog);
+  const waiters = createWaiters(silentLog);
+  const job: Job = {
+    jobId: crypto.randomUUID(),
+    instance: crypto.randomUUID(),
+    task: 'scan',
+    spoolId: 'a'.repeat(32),
+    sizeBytes: 1,
+    sha256: 'a'.repeat(64),
+    queueId: null,
+    sender: '',
+    deadline: Date.now() + 60_000,
+    bytes: { kind: 'redis', key: crypto.randomUUID(), pieces: 1 },
+  };
+  await jobs.add('virus', job, 2_000_000);
+  waiters.wait({ queue: 'virus', job, round: 0, accept: outcomeOf.virus }, never());
+  const presence = {
+    isUp: () => true,
+    clock: { now: () => roundMs, monotonic: () => 0, learn: () => undefined },
+    seen: () => ({ workers: [], filters: [] }),
+  };
+  const cancel = { job: () => undefined, again: () => undefined };
+  const watch = createWatch({ jobs, waiters, cancel, presence: () => presence, log: silentLog });
+  t.after(() => watch.close());
+  const score = async () => Number(await site.redis.ask('ZSCORE', 'test:virus:prioritized', job.jobId));
+  assert.ok((await score()) > 1_000_000 * 2 ** 32);
+  await until('it is first', async () => (await score()) < 2 * 2 ** 32);
+});

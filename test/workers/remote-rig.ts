@@ -41,6 +41,8 @@ export type Site = {
   /** One more worker process; `more` is YAML. It takes jobs when this resolves. */
   startWorker(options?: { scanners?: string; more?: string; env?: NodeJS.ProcessEnv }): Promise<Daemon>;
   workerLog(worker: Daemon): string;
+  /** Resolves when the filter knows of so many workers, and what they share. */
+  untilSeen(workers: number): Promise<void>;
 };
 
 export type SiteOptions = {
@@ -60,17 +62,20 @@ export type SiteOptions = {
 
 /** Opens all but workers; everything ends with the test, and nothing of it is left in Redis. */
 export async function openSite(t: TestContext, options: SiteOptions = {}): Promise<Site> {
+  // In the end everything goes in the reverse order of its coming.
+  const stack = new AsyncDisposableStack();
+  t.after(() => stack.disposeAsync());
   const folder = await mkdtemp(join(tmpdir(), 'sluice-remote-'));
-  t.after(() => rm(folder, { recursive: true, force: true }));
+  stack.defer(() => rm(folder, { recursive: true, force: true }));
   const redis = await startRedis({ folder, settings: options.redisSettings ?? [] });
-  t.after(() => redis.stop());
+  stack.defer(() => redis.stop());
   const clamd = await startFakeClamd(
     options.clamdScript === undefined ? {} : { script: options.clamdScript },
   );
   const spamd = await startFakeSpamd(
     options.spamdScript === undefined ? {} : { script: options.spamdScript },
   );
-  t.after(() => Promise.all([clamd.stop(), spamd.stop()]));
+  stack.defer(async () => void (await Promise.all([clamd.stop(), spamd.stop()])));
   const text = (scanners: boolean) => `
 redis: { url: "${redis.url}", prefix: test${options.redisMore === undefined ? '' : `, ${options.redisMore}`} }
 clamd: ${scanners ? formatAddress({ ...clamd.address, mode: null, owner: null } as never) : 'null'}
@@ -90,7 +95,7 @@ ${options.more ?? ''}
   const { trusts } = options;
   const clients = createScannerClients(config, log);
   const queue = await openQueue(config, { spool, clients, log, ...(trusts === undefined ? {} : { trusts }) });
-  t.after(async () => {
+  stack.defer(async () => {
     await queue.close();
     await spool.close();
   });
@@ -140,9 +145,23 @@ ${options.more ?? ''}
         env: { ...process.env, ...env },
         isUp: async () => readFileSync(logFile, 'utf8').includes('"Worker runs"'),
       });
-      t.after(() => worker.stop());
+      stack.defer(async () => {
+        await worker.stop();
+        // As of listeners that pile up, or of a promise that nobody waits for.
+        assert.doesNotMatch(readFileSync(logFile, 'utf8'), /Warning|Unexpected error/);
+      });
       return worker;
     },
+    untilSeen: (count) =>
+      until(`${count} workers are seen`, () => {
+        const { workers = [], filters = [] } = queue.view?.seen() ?? {};
+        // A beat later they have looked at each other, and at the spool.
+        return (
+          workers.length === count &&
+          filters.length > 0 &&
+          workers.every(({ startedAt }) => Date.now() - startedAt > 2_500)
+        );
+      }),
     workerLog: ({ logFile }) => readFileSync(logFile, 'utf8'),
   };
 }
