@@ -2,8 +2,9 @@
  * ledger-memory — what the filter can say of the ledger without asking it: "never saw these".
  *
  * Hides the set of everything that the ledger holds (known-keys.ts) and how it stays true: loaded from the database,
- * told of each write before it is done, loaded anew where somebody else wrote, too much was added, or rows were swept. Where it is
- * not loaded the ledger is asked. Once a second it is asked all the same, so that its failing is noticed. Never throws.
+ * told of each write before it is done, loaded anew where somebody else wrote or too much was added (rows that were swept
+ * cost a question in vain until then). Where it is not loaded the ledger is asked. Once a second it is asked all the same,
+ * so that its failing is noticed. Never throws.
  */
 import type { Log } from '../workers/log.ts';
 import { createKnownKeys, type KnownKeys } from './known-keys.ts';
@@ -16,8 +17,6 @@ export interface LedgerMemory {
   neverSaw(texts: readonly string[]): boolean;
   /** The ledger was asked; `version` is what `dataVersion` gave. */
   heard(version: number | null): void;
-  /** Rows are gone: begins anew, smaller. */
-  forget(): void;
 }
 
 /** Another number than last time: another connection has written (sqlite.org/pragma.html#pragma_data_version). */
@@ -54,6 +53,10 @@ export function createLedgerMemory(
     isLoading = true;
     [loading, early] = [null, []];
     try {
+      const seen = await versionOf(store);
+      if (mine !== latest) return;
+      // Of before the first page: who writes behind it shows by another one.
+      version = seen;
       const room = Math.max(fewest, 4 * (await countOf(store)));
       if (mine !== latest) return;
       const filling = (loading = createKnownKeys(room));
@@ -62,7 +65,7 @@ export function createLedgerMemory(
       if (mine === latest) known = filling;
     } catch (cause) {
       // Nothing is lost: the ledger is asked about every message.
-      log.debug({ err: cause }, 'Cannot read the ledger into memory; tried again when it is swept');
+      log.debug({ err: cause }, 'Cannot read the ledger into memory; tried again when it answers');
     } finally {
       if (mine === latest) [loading, isLoading] = [null, false];
     }
@@ -84,12 +87,15 @@ export function createLedgerMemory(
       askedAt = clock();
       const foreign = version !== null && now !== version;
       version = now;
-      if (!foreign) return;
-      known = null;
-      void load();
+      if (foreign) known = null;
+      if (foreign || (known === null && !isLoading)) void load();
     },
-    forget: () => void load(),
   };
+}
+
+async function versionOf(store: Pick<Store, 'all'>): Promise<number | null> {
+  const [row] = await store.all<{ data_version: number }>(dataVersion.sql);
+  return row?.data_version ?? null;
 }
 
 async function countOf(store: Pick<Store, 'all'>): Promise<number> {

@@ -96,10 +96,7 @@ export async function openLedger(options: {
       memory.add(keys);
       await noteAttempt(store, keys, now());
     },
-    sweep: async (at) => {
-      await sweep(store, at - keepMs);
-      memory.forget();
-    },
+    sweep: (at) => sweep(store, at - keepMs),
     check: () => store.check(),
     close: () => store.close(),
   };

@@ -84,6 +84,27 @@ test('heard() loads anew what another process has written', async (t) => {
   assert.equal(memory.neverSaw(['Qforeign']), false);
 });
 
+test('heard() notices what another process wrote before the ledger was first asked', async (t) => {
+  const { file, store } = await storeWith(t, ['a']);
+  const loaded = Promise.withResolvers<void>();
+  const watched: Pick<Store, 'all'> = {
+    async all<Row>(sql: string, params?: Parameters<Store['all']>[1]) {
+      const rows = await store.all<Row>(sql, params);
+      // The last page of all: what comes from now on is not in the memory.
+      if (sql.includes('FROM attempt WHERE')) loaded.resolve();
+      return rows;
+    },
+  };
+  const memory = createLedgerMemory(watched, recordingLog());
+  await loaded.promise;
+  await setImmediate();
+  const other = new DatabaseSync(file);
+  other.exec("INSERT INTO entry VALUES ('foreign', 'Qforeign', 'delivered', NULL, NULL, '{}', 1)");
+  other.close();
+  await hear(store, memory);
+  assert.equal(memory.neverSaw(['foreign']), false);
+});
+
 test('recall() finds what was committed a moment ago, memory or not', async (t) => {
   const ledger = await openLedger({ file: join(temporaryFolder(t), 'ledger.db'), log: recordingLog() });
   t.after(() => ledger.close());
