@@ -129,7 +129,7 @@ export function createRegister(
 
 function createRegistry(version: string): Registry {
   const register = new Registry();
-  // Each look at the event loop wakes an idle process: every 10 ms (the default) costs half a percent of a core.
+  // Each look at the event loop wakes an idle process, by default every 10 ms.
   collectDefaultMetrics({ register, eventLoopMonitoringPrecision: 50 });
   const build = {
     name: 'sluice_build_info',
