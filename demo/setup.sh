@@ -147,7 +147,7 @@ if [ "${1-}" = --install ]; then
   exit 0
 fi
 packages='postfix clamav-daemon spamassassin spamd spamc'
-[ "${1-}" != --tests ] || packages="$packages strace iproute2 prometheus redis-server"
+[ "${1-}" != --tests ] || packages="$packages strace iproute2 prometheus mandoc groff-base zsh fish redis-server"
 debian_packages $packages
 npm_packages
 say 'all is there'

@@ -161,19 +161,34 @@ async function sendMessage(
 async function sendOctets(connection: SmtpConnection, bytes: AsyncIterable<Uint8Array>): Promise<Uint8Array> {
   const stuffer = createDotStuffer();
   const source = bytes[Symbol.asyncIterator]();
+  // Our lines in front are few octets: they wait for what follows, and a small message is one write.
+  let gathered: Uint8Array[] = [];
+  let gatheredOctets = 0;
   try {
     for (;;) {
       const next = await connection.until(() => source.next());
-      if (next.done === true) return stuffer.end();
+      if (next.done === true) break;
       for (let at = 0; at < next.value.length; at += pieceOctets) {
-        await connection.write(stuffer.write(next.value.subarray(at, at + pieceOctets)));
+        const piece = stuffer.write(next.value.subarray(at, at + pieceOctets));
+        gathered.push(piece);
+        gatheredOctets += piece.length;
+        if (gatheredOctets < pieceOctets) continue;
+        await connection.write(joined(gathered));
+        [gathered, gatheredOctets] = [[], 0];
       }
     }
+    await connection.write(joined(gathered));
+    return stuffer.end();
   } catch (error) {
     // Not awaited: a source that hangs must not hold the hand-off; what it says now comes too late to matter.
     source.return?.().catch(() => undefined);
     throw error;
   }
+}
+
+function joined(pieces: readonly Uint8Array[]): Uint8Array {
+  const [first = new Uint8Array(0)] = pieces;
+  return pieces.length < 2 ? first : Buffer.concat(pieces);
 }
 
 type Command = { readonly stage: Stage; readonly line: Uint8Array };

@@ -1,13 +1,15 @@
 /**
  * ledger — the outcome of each hand-off, so that a retry repeats it and never doubles it (R9).
  *
- * Hides ledger.db (FULL). A retry of Postfix comes with the same queue id, bytes, sender and recipient: they make the
- * key. Nothing is decided here; the first outcome of a key stays. Down, every call is TempFail and the pipeline chooses.
+ * Hides ledger.db (FULL), and that it is not asked about hand-offs that it can't know (ledger-memory.ts). A retry of
+ * Postfix comes with the same queue id, bytes, sender and recipient: they make the key. Nothing is decided here; the first
+ * outcome of a key stays. Down, calls are TempFail and the pipeline chooses; a recall may hear of it a second later.
  */
 import { createHash } from 'node:crypto';
 import type { Recipient } from '../rules/mail.ts';
 import type { Reply } from '../rules/replies.ts';
 import type { Log } from '../workers/log.ts';
+import { createLedgerMemory, dataVersion, type LedgerMemory } from './ledger-memory.ts';
 import { insertStep, openStore, type Store } from './store.ts';
 
 /** How one recipient's hand-off ended; `reply` is repeated word for word; `at` is epoch milliseconds. */
@@ -82,10 +84,18 @@ export async function openLedger(options: {
 }): Promise<Ledger> {
   const { file, log, keepMs = 6 * dayMs, now = Date.now } = options;
   const store = await openStore({ file, migrations, synchronous: 'FULL', log });
+  const memory = createLedgerMemory(store, log);
   return {
-    recall: (keys, queueId) => recall(store, keys, queueId),
-    commit: (entries) => commit(store, entries),
-    noteAttempt: (keys) => noteAttempt(store, keys, now()),
+    recall: (keys, queueId) => recall(store, memory, keys, queueId),
+    commit: async (entries) => {
+      // Before it is done: what may be on disk must never be called unseen.
+      memory.add(entries.flatMap(({ key, queueId }) => [key, queueId]));
+      await commit(store, entries);
+    },
+    noteAttempt: async (keys) => {
+      memory.add(keys);
+      await noteAttempt(store, keys, now());
+    },
     sweep: (at) => sweep(store, at - keepMs),
     check: () => store.check(),
     close: () => store.close(),
@@ -118,15 +128,26 @@ const recalling = [
   'SELECT DISTINCT queue_id_out AS id FROM entry WHERE queue_id = ? AND queue_id_out IS NOT NULL',
 ];
 
+const nothing: Recalled = { entries: new Map(), attempts: new Map(), queueIdsOut: [] };
+
 /** Every message begins with it: one request for all three. An outcome that is being committed has had no reply yet. */
-async function recall(store: Store, keys: readonly string[], queueId: string): Promise<Recalled> {
+async function recall(
+  store: Store,
+  memory: LedgerMemory,
+  keys: readonly string[],
+  queueId: string,
+): Promise<Recalled> {
+  if (memory.neverSaw([...keys, queueId])) return nothing;
   const params = [JSON.stringify(keys), JSON.stringify(keys), queueId];
-  const rows = await store.read(recalling.map((sql, at) => ({ sql, params: [params[at] ?? ''] })));
-  const [entries, attempts, out] = rows as [
+  const steps = recalling.map((sql, at) => ({ sql, params: [params[at] ?? ''] }));
+  const rows = await store.read([...steps, dataVersion]);
+  const [entries, attempts, out, [version]] = rows as [
     (Omit<LedgerEntry, 'reply'> & { reply: string })[],
     { key: string; count: number }[],
     { id: string }[],
+    { data_version: number }[],
   ];
+  memory.heard(version?.data_version ?? null);
   return {
     entries: new Map(entries.map((row) => [row.key, { ...row, reply: JSON.parse(row.reply) as Reply }])),
     attempts: new Map(attempts.map(({ key, count }) => [key, count])),

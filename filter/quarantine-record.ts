@@ -9,6 +9,7 @@ import { z } from 'zod';
 import type { HeldUnder } from '../rules/decide.ts';
 import type { Envelope, ScanReport } from '../rules/mail.ts';
 import { PermFail } from '../workers/fail.ts';
+import { reasonShape } from '../workers/job.ts';
 
 /** A quarantineId: 128 random bits in hex; the only form that is ever put into a path. */
 export const quarantineIdPattern = /^[0-9a-f]{32}$/;
@@ -40,19 +41,7 @@ const envelope = z.object({
   xforward: z.record(z.string(), z.string()),
 }) satisfies z.ZodType<Envelope>;
 
-const reason = z.enum([
-  'unreachable',
-  'busy',
-  'timeout',
-  'protocol',
-  'failed',
-  'cancelled',
-  'encrypted',
-  'overLimit',
-  'ambiguous',
-  'poison',
-]);
-const unchecked = z.object({ kind: z.literal('unchecked'), reason, detail: z.string() });
+const unchecked = z.object({ kind: z.literal('unchecked'), reason: reasonShape, detail: z.string() });
 const ruleHit = z.object({ name: z.string(), score: z.number(), description: z.string().nullable() });
 
 const report = z.object({
@@ -86,8 +75,8 @@ const disposition = z.object({
     score: z.number().nullable(),
     required: z.number().nullable(),
     tests: z.array(ruleHit),
-    spamReason: reason.nullable(),
-    virus: z.union([z.enum(['clean', 'none']), reason]),
+    spamReason: reasonShape.nullable(),
+    virus: z.union([z.enum(['clean', 'none']), reasonShape]),
     subjectTag: z.string().nullable(),
   }),
   alarm: z.boolean(),

@@ -165,9 +165,8 @@ class FolderQuarantine implements Quarantine {
     try {
       await this.#once();
       await this.#catchUp();
-      const indexed = await this.#parts.index.find(ledgerKeys);
-      // Memory is asked even so: the index may have been replaced by an empty one under us.
-      return new Map([...(await this.#findRecent(ledgerKeys)), ...indexed]);
+      // Memory has every key of the time in which a retry may come; the index, a thread away, can know no more of it.
+      return await this.#findRecent(ledgerKeys);
     } catch (error) {
       this.#parts.log.warn({ err: error }, 'quarantine not whole, asking what is left of it');
       // Without folders too, what the index knows is all that can be known.

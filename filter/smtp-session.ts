@@ -8,6 +8,7 @@
 import type { Socket } from 'node:net';
 import type { Recipient } from '../rules/mail.ts';
 import { type OutcomeName, type Reply, replyFor } from '../rules/replies.ts';
+import { TempFail } from '../workers/fail.ts';
 import type { Log } from '../workers/log.ts';
 import type { Spool, SpoolWriter } from '../workers/spool.ts';
 import type { Offers } from './offers.ts';
@@ -39,6 +40,9 @@ const lineOctetsMax = 4096;
 const recipientsMax = 2000;
 const badCommandsMax = 20;
 
+/** One for all: every session ends so, and the default reason is an error with a stack made for each. */
+const clientGone = new TempFail('Client gone');
+
 /** A transaction from an accepted MAIL on. */
 type Mail = { readonly command: MailCommand; readonly recipients: Recipient[]; readonly release: () => void };
 
@@ -67,8 +71,8 @@ export class SmtpSession {
     this.#input = new SmtpInput(socket, lineOctetsMax);
     this.#output = new SmtpOutput(socket, options.idleMs);
     socket.on('error', (error) => options.log.debug({ remoteAddress, err: error }, 'Connection error'));
-    socket.on('end', () => this.#gone.abort());
-    socket.on('close', () => this.#gone.abort());
+    socket.on('end', () => this.#gone.abort(clientGone));
+    socket.on('close', () => this.#gone.abort(clientGone));
   }
 
   /** Holds the dialog; resolves when it is over and nothing of it is left. */

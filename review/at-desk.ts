@@ -28,6 +28,8 @@ export async function atDesk(
   act: (desk: Desk, actor: Actor, site: Site) => Promise<number>,
 ): Promise<number> {
   const site = siteWithState(invocation);
+  // A large index that has to be made again takes its time.
+  invocation.status.say(`opening the quarantine in ${site.config.state}`);
   const { state, reinject: address } = site.config;
   await using opened = new AsyncDisposableStack();
   const closing = <T extends { close(): Promise<unknown> }>(one: T): T =>
@@ -43,6 +45,7 @@ export async function atDesk(
   const learning = closing(createLearning(site.config));
   const marker = { scanner: `Sluice ${version}`, hostname: host };
   const { reinject } = reinjector;
+  invocation.status.say('');
   return await act(
     { quarantine, audit, reinject, marker, learn: learning.learn, log },
     actorOf(invocation),

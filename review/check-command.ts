@@ -18,6 +18,7 @@ import type { Config } from '../rules/config.ts';
 import { type Finding, fail, ok, warn } from '../rules/finding.ts';
 import { bayesViewOf, checkBayes } from '../workers/check-bayes.ts';
 import { checkClamd } from '../workers/check-clamd.ts';
+import { checkFile } from '../workers/check-files.ts';
 import { checkPostfixFolder } from '../workers/check-postfix.ts';
 import { checkSpamd, checkSpamdProcess, type SpamdDemands } from '../workers/check-spamd.ts';
 import { type ClamdConfig, findClamdConfig, readClamdConfig } from '../workers/clamd-config.ts';
@@ -28,6 +29,7 @@ import type { Site } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
 import { countOf, type FindingGroup, formatGroup, formatSummary } from './check-text.ts';
 import { type Invocation, type Options, UsageError } from './invocation.ts';
+import type { StatusLine } from './progress.ts';
 
 type Part = {
   readonly name: string;
@@ -36,17 +38,17 @@ type Part = {
 };
 
 /** Checks everything, prints each part as it is done. */
-export async function check({ options, site: read, print, printJson }: Invocation): Promise<number> {
+export async function check({ options, site: read, status, print, printJson }: Invocation): Promise<number> {
   if (options.probe !== undefined && !/^[^\s@<>]+@[^\s@<>]+$/.test(options.probe))
     throw new UsageError(`--probe: "${options.probe}" is no address: write user@domain`);
   const site = read();
-  const asRoot = await lookAsRoot(site.config, options);
+  const asRoot = await lookAsRoot(site.config, options, status);
+  const files = filesOf(site);
   if (existsSync(site.config.state)) becomeOwner(site.config.state, silentLog);
   const groups: FindingGroup[] = [];
-  for (const { name, doing, find } of partsOf(site, options, asRoot)) {
-    showProgress(doing);
+  for (const { name, doing, find } of partsOf(site, files, options, asRoot)) {
+    status.sayNow(doing);
     const group = { name, findings: await find() };
-    showProgress(null);
     groups.push(group);
     if (options.json !== true) print(`${formatGroup(group)}\n`);
   }
@@ -58,6 +60,7 @@ export async function check({ options, site: read, print, printJson }: Invocatio
 
 function partsOf(
   site: Site,
+  files: readonly SiteFile[],
   options: Options,
   spamdAsRoot: ReadonlyMap<Address, readonly Finding[]>,
 ): Part[] {
@@ -69,7 +72,7 @@ function partsOf(
     {
       name: 'Configuration',
       doing: 'reading the configuration, trying the addresses to listen on',
-      find: async () => [...describeSite(site), ...(await checkListeners(config))],
+      find: async () => [...describeSite(site, files), ...(await checkListeners(config))],
     },
     { name: 'State', doing: `looking through ${config.state}`, find: () => checkState(config) },
     {
@@ -128,6 +131,7 @@ function probeOf(config: Config, recipient: string | undefined): Part[] {
 async function lookAsRoot(
   config: Config,
   options: Options,
+  status: StatusLine,
 ): Promise<ReadonlyMap<Address, readonly Finding[]>> {
   const seen = new Map<Address, readonly Finding[]>();
   if (!config.scan.spam) return seen;
@@ -136,7 +140,7 @@ async function lookAsRoot(
   if (wanted.user !== null && findUser(wanted.user) === null)
     throw new UsageError(`--spamd-user: this machine has no user "${wanted.user}"`);
   for (const address of config.spamd) {
-    showProgress(`teaching and unteaching spamd at ${formatAddress(address)}, asking sa-learn`);
+    status.sayNow(`teaching and unteaching spamd at ${formatAddress(address)}, asking sa-learn`);
     const process = processListeningOn(address);
     const learning = await checkBayes(address, demands, bayesViewOf(process, wanted));
     // One that does not answer has no process to look at either.
@@ -145,7 +149,6 @@ async function lookAsRoot(
       learning.length === 0 ? [] : [...checkSpamdProcess(address, process, demands), ...learning],
     );
   }
-  showProgress(null);
   return seen;
 }
 
@@ -178,14 +181,26 @@ async function each(
   return (await Promise.all(addresses.map(look))).flat();
 }
 
-function describeSite({ configFile, config }: Site): Finding[] {
+/** The files that are there as root sees them; null: what counts in place of one. */
+type SiteFile = { readonly name: string; readonly file: string | null; readonly otherwise: string };
+
+function filesOf({ configFile, config: { policies } }: Site): SiteFile[] {
+  return [
+    { name: 'Configuration is', file: configFile, otherwise: 'embedded defaults' },
+    {
+      name: 'Policies are',
+      file: policies !== null && existsSync(policies) ? policies : null,
+      otherwise: 'shipped',
+    },
+  ];
+}
+
+function describeSite({ configFile, config }: Site, files: readonly SiteFile[]): Finding[] {
   const uid = process.getuid?.() ?? 0;
   const observe = 'mode is observe: headers only, nothing is held';
   return [
-    ok(`Configuration is in order`, configFile ?? 'embedded defaults'),
-    ok(
-      'Policies are in order',
-      config.policies !== null && existsSync(config.policies) ? config.policies : 'shipped',
+    ...files.map(({ name, file, otherwise }) =>
+      file === null ? ok(`${name} in order`, otherwise) : checkFile(name, file),
     ),
     ok(`Node ${process.versions.node}, user ${findUser(uid)?.name ?? uid}`),
     ...(config.mode === 'observe'
@@ -196,10 +211,4 @@ function describeSite({ configFile, config }: Site): Finding[] {
 
 function off(key: string, price: string): Finding {
   return warn(`${key} is false: ${price}`, null, `none needed if that is meant; else write ${key}: true`);
-}
-
-/** One line that the next one replaces; only a person at a terminal sees it. */
-function showProgress(text: string | null): void {
-  if (!process.stderr.isTTY) return;
-  process.stderr.write(`\r\u001b[K${text === null ? '' : `… ${text}`}`);
 }

@@ -18,7 +18,7 @@ import { history } from './verbs.ts';
 
 /** Lists messages that the query finds (none: all), newest first, with the outcome of each recipient. */
 export async function listHistory(invocation: Invocation): Promise<number> {
-  const { words, options, print, printJson } = invocation;
+  const { words, options, columns, print, printJson } = invocation;
   const query = queryOf(words.join(' '), outcomes);
   const paging = { limit: limitOf(options.limit), before: scanIdOf(options.before) };
   const { state } = siteWithState(invocation).config;
@@ -31,6 +31,7 @@ export async function listHistory(invocation: Invocation): Promise<number> {
       table(
         ['time', 'queue id', 'outcome', 'score', 'from', 'to', 'became', 'subject'],
         rows.flatMap(linesOf),
+        { columns, cut: ['outcome', 'from', 'to', 'subject'] },
       ),
     );
   return 0;

@@ -36,12 +36,14 @@ const headings: Readonly<Record<NoteKind, string>> = {
 };
 
 /** Prints the policies, or writes them into a file that is not there yet, and the report. */
-export async function importPolicies({ words, options, print, printJson }: Invocation): Promise<number> {
+export async function importPolicies(invocation: Invocation): Promise<number> {
+  const { words, options, status, print, printJson } = invocation;
   const dumps = options.sql ?? [];
   if (words.length === 0 && dumps.length === 0)
     throw new UsageError(
       'import amavis: name amavisd.conf, or a dump with --sql: see sluice import amavis --help',
     );
+  status.sayNow("reading amavisd-new's settings");
   const files = words.flatMap(filesIn).map((file) => readText(file, configBytesMax));
   refuseDumps(files);
   const shipped = join(import.meta.dirname, '..', 'rules', 'policies.yaml');
@@ -52,6 +54,7 @@ export async function importPolicies({ words, options, print, printJson }: Invoc
   if (text !== null && options.write !== undefined) writeNew(options.write, text);
   if (options.json === true) printJson({ written: options.write ?? null, recipients, policies: text, notes });
   else {
+    status.clear();
     process.stderr.write(report(notes));
     if (text !== null && options.write === undefined) print(text.trimEnd());
     else if (text !== null)

@@ -2,6 +2,7 @@
  * invocation — what the command line hands to a command, and the error for a line that can't be understood.
  */
 import type { Site } from '../workers/site.ts';
+import type { StatusLine } from './progress.ts';
 
 /** Values of the options that were given; each command uses those that cli.ts lists for it. */
 export type Options = {
@@ -19,6 +20,7 @@ export type Options = {
   readonly confirm?: string | undefined;
   readonly scanners?: string | undefined;
   readonly feed?: string | undefined;
+  readonly part?: string | undefined;
   readonly recipient?: readonly string[] | undefined;
   readonly probe?: string | undefined;
   readonly 'clamd-config'?: string | undefined;
@@ -37,6 +39,10 @@ export type Invocation = {
   readonly site: () => Site;
   /** Who types: stands in the trail of what is changed. */
   readonly user: string;
+  /** How wide a line of text for people may be; Infinity where nobody knows. */
+  readonly columns: number;
+  /** What is being done, for who waits; silent with --json. */
+  readonly status: StatusLine;
   /** Text for people: what comes from mail must have gone through `printable` or `table`. */
   readonly print: (text: string) => void;
   /** One JSON value, for programs; harmless on a terminal as well. */

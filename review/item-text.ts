@@ -4,7 +4,7 @@
  * The JSON of `quarantine show` is that of `quarantine list` and more: the same names mean the same in both.
  */
 import type { ItemRecord, ItemRow, SlotRow } from '../filter/quarantine.ts';
-import { formatDispositions, formatReport } from './report-text.ts';
+import { type Explanation, formatExplanation } from './report-text.ts';
 import { localTime, printable, table } from './table.ts';
 
 /** An item with all that is known of it. */
@@ -31,9 +31,9 @@ export function rowOf({
   return [localTime(heldAt), id, why, from ?? (sender === '' ? '<>' : sender), to, subject ?? ''];
 }
 
-/** Everything of one item, line by line. */
-export function formatItem({ record, slots }: Item): string[] {
-  const { facts, envelope, report, dispositions } = record;
+/** Everything of one item, line by line, in lines of so many columns. */
+export function formatItem({ record, slots }: Item, columns: number): string[] {
+  const { facts, envelope } = record;
   const head = [
     ['id', record.quarantineId],
     ['held since', localTime(record.heldAt)],
@@ -45,37 +45,31 @@ export function formatItem({ record, slots }: Item): string[] {
     ['client', clientOf(envelope.xforward)],
     ['size', `${record.sizeBytes} bytes`],
   ].map(([name = '', value = '']) => `${name.padEnd(12)}${printable(value)}`.trimEnd());
-  const decided = dispositions.map((disposition, at) => ({
-    ...disposition,
-    recipients: record.slots.filter((slot) => slot.disposition === at).map(({ recipient }) => recipient),
-  }));
   return [
     ...head,
     '',
-    ...formatReport(report),
+    ...formatExplanation(explanationOf(record), columns),
     '',
-    ...formatDispositions(decided),
-    '',
-    ...thresholdLines(record),
-    stateTable(slots),
-    ...trailLines(slots),
+    stateTable(slots, columns),
+    ...trailLines(slots, columns),
   ];
 }
 
-/** Each policy that held a copy: its thresholds and days, where they were set, and for whom. */
-function thresholdLines({ policies = [], slots }: ItemRecord): string[] {
-  return policies.flatMap(({ thresholds, retentionDays }, at) => {
-    const whose = slots.filter(({ policy }) => policy === at).map(({ recipient }) => recipient.address);
-    const rows = Object.entries({ ...thresholds, 'kept for days': retentionDays }).map(
-      ([name, { value, origin }]) => [name, value === null ? 'off' : String(value), origin],
-    );
-    const [first = '', ...others] = whose;
-    const who = others.length === 0 ? first : `${first} and ${others.length} more`;
-    return [`policy of ${printable(who)}`, table(['threshold', 'value', 'set by'], rows), ''];
-  });
+/** Why these copies are held; items of before there were any have no policies. */
+function explanationOf({ report, dispositions, policies = [], slots }: ItemRecord): Explanation {
+  const whose = (name: 'disposition' | 'policy', at: number) =>
+    slots.filter((slot) => slot[name] === at).map(({ recipient }) => recipient);
+  return {
+    report,
+    dispositions: dispositions.map((one, at) => ({ ...one, recipients: whose('disposition', at) })),
+    policies: policies.map((values, at) => ({
+      values,
+      recipients: whose('policy', at).map(({ address }) => address),
+    })),
+  };
 }
 
-function stateTable(slots: readonly SlotRow[]): string {
+function stateTable(slots: readonly SlotRow[], columns: number): string {
   const rows = slots.map(({ recipient, state, actor, at, queueIdOut, expiresAt }) => [
     recipient,
     state,
@@ -84,11 +78,11 @@ function stateTable(slots: readonly SlotRow[]): string {
     queueIdOut ?? '',
     localTime(expiresAt),
   ]);
-  return table(['recipient', 'state', 'by', 'since', 'queue id', 'expires'], rows);
+  return table(['recipient', 'state', 'by', 'since', 'queue id', 'expires'], rows, { columns });
 }
 
 /** What happened to each copy, step by step, where anything did. */
-function trailLines(slots: readonly SlotRow[]): string[] {
+function trailLines(slots: readonly SlotRow[], columns: number): string[] {
   const steps = slots.flatMap(({ recipient, trail }) =>
     trail.map(({ at, from, to, actor, queueIdOut }) => [
       localTime(at),
@@ -98,7 +92,8 @@ function trailLines(slots: readonly SlotRow[]): string[] {
       queueIdOut ?? '',
     ]),
   );
-  return steps.length === 0 ? [] : ['', table(['time', 'recipient', 'became', 'by', 'queue id'], steps)];
+  const head = ['time', 'recipient', 'became', 'by', 'queue id'];
+  return steps.length === 0 ? [] : ['', table(head, steps, { columns })];
 }
 
 /** Name and address as Postfix forwarded them, which has [UNAVAILABLE] for what it does not know. */

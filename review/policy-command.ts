@@ -12,7 +12,7 @@ import { printable, table } from './table.ts';
 
 /** Prints each effective value for one recipient and where it was set. */
 export async function explainPolicy(invocation: Invocation): Promise<number> {
-  const { words, options, print, printJson } = invocation;
+  const { words, options, columns, print, printJson } = invocation;
   const recipient = words[0] ?? '';
   if (!recipient.includes('@'))
     throw new UsageError(`policy explain: "${recipient}" is no address: write user@domain`);
@@ -27,6 +27,7 @@ export async function explainPolicy(invocation: Invocation): Promise<number> {
     table(
       ['field', 'value', 'set by'],
       rows.map(({ field, value, origin }) => [field, shown(value), origin]),
+      { columns, wrapsLast: true },
     ),
   );
   return 0;

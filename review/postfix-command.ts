@@ -13,6 +13,7 @@ import { printable } from './table.ts';
 /** Prints the fragment: main.cf, master.cf, and commands for the services that are there already. */
 export async function printPostfix({ options, site, print, printJson }: Invocation): Promise<number> {
   const feed = feedOf(options.feed);
+  const part = partOf(options.part);
   const { config, configFile } = site();
   const { fragment, problems } = fragmentOf(config, feed);
   if (fragment === null) {
@@ -23,6 +24,7 @@ export async function printPostfix({ options, site, print, printJson }: Invocati
   }
   const text = formatFragment(fragment);
   if (options.json === true) printJson({ ...fragment, text });
+  else if (part !== null) print(text[part].trimEnd());
   else print(printable(titleOf(fragment.feed, configFile)) + blocksOf(text));
   return 0;
 }
@@ -30,6 +32,12 @@ export async function printPostfix({ options, site, print, printJson }: Invocati
 function feedOf(word: string | undefined): Feed | null {
   if (word === undefined || word === 'lmtp' || word === 'smtp') return word ?? null;
   throw new UsageError(`--feed: "${word}" is no feed: write lmtp or smtp`);
+}
+
+/** One block alone, so that it can be appended to its file. */
+function partOf(word: string | undefined): keyof FragmentText | null {
+  if (word === undefined || word === 'main' || word === 'master' || word === 'commands') return word ?? null;
+  throw new UsageError(`--part: "${word}" is no part: write main, master or commands`);
 }
 
 function titleOf(feed: Feed, configFile: string | null): string {

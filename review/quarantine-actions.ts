@@ -1,34 +1,16 @@
 /**
- * quarantine-actions — `sluice quarantine release|delete|learn|export`: the verbs that act, on one item or on many.
+ * quarantine-actions — `sluice quarantine release|delete|learn|export`: the verbs that act, with words and exit codes.
  *
- * Many are named one by one, or by a query: that one first only says how many it finds, and acts when it is given this
- * number. An item for which it does not work keeps nobody from the next; a database that is down ends it.
+ * What is told of one copy is a line, and the gravest of them the exit code: 75 only where trying again is right.
  */
 import { open, unlink } from 'node:fs/promises';
-import { recipientStates } from '../filter/quarantine.ts';
-import { PermFail, TempFail } from '../workers/fail.ts';
+import { PermFail } from '../workers/fail.ts';
 import type { LearnAs, LearnResult } from '../workers/spamd.ts';
 import { atDesk } from './at-desk.ts';
-import type { Invocation } from './invocation.ts';
-import { UsageError } from './invocation.ts';
-import { createProgress } from './progress.ts';
-import { queryOf } from './quarantine-command.ts';
+import { type Done, onEach } from './each-item.ts';
+import { type Invocation, UsageError } from './invocation.ts';
 import { printable } from './table.ts';
-import {
-  type Actor,
-  deleteHeld,
-  type Desk,
-  exportMessage,
-  learn,
-  release,
-  type Released,
-  searchAll,
-} from './verbs.ts';
-
-/** One line of an answer: which item, for whom, what became of it. */
-type Line = { readonly recipient?: string; readonly kind: string; readonly detail: string };
-/** What became of one item; its exit code when it is the only one. */
-type Done = { readonly lines: readonly Line[]; readonly code: number };
+import { deleteHeld, exportMessage, learn, release, type Released } from './verbs.ts';
 
 /** Gives held messages back to Postfix. */
 export async function releaseHeld(invocation: Invocation): Promise<number> {
@@ -108,11 +90,22 @@ export async function exportHeld(invocation: Invocation): Promise<number> {
   });
 }
 
+/** Ends early, and quietly, where nobody reads any more. */
 async function toStandardOutput(octets: AsyncIterable<Uint8Array>): Promise<number> {
+  const { stdout } = process;
   for await (const chunk of octets) {
-    if (!process.stdout.write(chunk)) await new Promise((resolve) => process.stdout.once('drain', resolve));
+    if (stdout.destroyed) break;
+    if (!stdout.write(chunk)) await roomIn(stdout);
   }
   return 0;
+}
+
+/** Resolves when more can be written, or nothing ever again. */
+function roomIn(stream: NodeJS.WriteStream): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>();
+  stream.once('drain', resolve);
+  stream.once('close', resolve);
+  return promise.finally(() => stream.off('drain', resolve).off('close', resolve));
 }
 
 /** Nothing is overwritten, and nothing half is left. */
@@ -137,84 +130,4 @@ async function toNewFile(octets: AsyncIterable<Uint8Array>, path: string): Promi
     await file.close();
   }
   return sizeBytes;
-}
-
-/** Does it for each item that the words or --all-matching name, and tells of each. */
-async function onEach(
-  invocation: Invocation,
-  what: string,
-  words: readonly string[],
-  act: (desk: Desk, actor: Actor, quarantineId: string, signal: AbortSignal) => Promise<Done>,
-): Promise<number> {
-  const matching = invocation.options['all-matching'];
-  if ((matching === undefined) === (words.length === 0))
-    throw new UsageError(`quarantine ${what}: name items by ID, or all of a query by --all-matching QUERY`);
-  const query = matching === undefined ? null : queryOf(matching, recipientStates);
-  return atDesk(invocation, async (desk, actor, { config }) => {
-    const ids =
-      query === null ? words : await confirmed(invocation, what, await searchAll(actor, desk, query));
-    if (ids === null) return 1;
-    const deadlineMs = config.limits.deadlineSeconds * 1000;
-    return tell(invocation, ids, query === null && ids.length === 1, (id) =>
-      act(desk, actor, id, AbortSignal.timeout(deadlineMs)),
-    );
-  });
-}
-
-/** The ids, where --confirm names their number; else says how many there are, and nothing is done. */
-async function confirmed(
-  { options, print, printJson }: Invocation,
-  what: string,
-  ids: readonly string[],
-): Promise<readonly string[] | null> {
-  if (options.confirm === String(ids.length) && ids.length > 0) return ids;
-  if (options.json === true) printJson({ matching: ids.length, confirmed: false });
-  else if (ids.length === 0) print('Nothing is found.');
-  else
-    print(
-      `${ids.length} items match${options.confirm === undefined ? '' : `, not ${printable(options.confirm)}`}; ` +
-        `nothing was done. Look at them with "quarantine search"; to ${what} them add --confirm ${ids.length}`,
-    );
-  return null;
-}
-
-/** One after the other; the exit code is the gravest: 69, 75, 1, 0. */
-async function tell(
-  { options, print, printJson }: Invocation,
-  ids: readonly string[],
-  isOnly: boolean,
-  act: (quarantineId: string) => Promise<Done>,
-): Promise<number> {
-  const progress = createProgress(ids.length, process.stderr);
-  const all: (Line & { quarantineId: string })[] = [];
-  const codes = new Set<number>();
-  for (const quarantineId of ids) {
-    const { lines, code } = isOnly ? await act(quarantineId) : await tried(act, quarantineId);
-    codes.add(code);
-    all.push(...lines.map((line) => ({ quarantineId, ...line })));
-    progress.step();
-    const shown = options.json === true ? [] : lines;
-    if (shown.length > 0) progress.clear();
-    for (const { recipient, kind, detail } of shown) {
-      const words = [isOnly ? null : quarantineId, recipient ?? null, kind, detail];
-      print(words.flatMap((word) => (word === null ? [] : [printable(word)])).join(': '));
-    }
-    // The next one would meet the same.
-    if (code === down) break;
-  }
-  progress.clear();
-  if (options.json === true) printJson(all);
-  return [69, 75, 1].find((code) => codes.has(code) || (code === 75 && codes.has(down))) ?? 0;
-}
-
-const down = -1;
-
-async function tried(act: (quarantineId: string) => Promise<Done>, quarantineId: string): Promise<Done> {
-  try {
-    return await act(quarantineId);
-  } catch (error) {
-    if (!(error instanceof PermFail) && !(error instanceof TempFail)) throw error;
-    const code = error instanceof PermFail ? 69 : down;
-    return { lines: [{ kind: 'failed', detail: error.message }], code };
-  }
 }

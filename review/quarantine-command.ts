@@ -31,23 +31,25 @@ export async function searchHeld(invocation: Invocation): Promise<number> {
   });
 }
 
+const head = ['held since', 'id', 'why', 'from', 'to', 'subject'];
+
 function printItems(
-  { options, print, printJson }: Invocation,
+  { options, columns, print, printJson }: Invocation,
   items: Awaited<ReturnType<typeof list>>,
   none: string,
 ): void {
   if (options.json === true) printJson(items);
   else if (items.length === 0) print(none);
-  else print(table(['held since', 'id', 'why', 'from', 'to', 'subject'], items.map(rowOf)));
+  else print(table(head, items.map(rowOf), { columns, cut: ['why', 'from', 'to', 'subject'] }));
 }
 
 /** Shows why one message is held, for whom, and what happened since. */
 export async function showHeld(invocation: Invocation): Promise<number> {
-  const { words, options, print, printJson } = invocation;
+  const { words, options, columns, print, printJson } = invocation;
   return atDesk(invocation, async (desk, actor) => {
     const item = await show(actor, desk, words[0] ?? '');
     if (options.json === true) printJson(itemJson(item));
-    else print(formatItem(item).join('\n'));
+    else print(formatItem(item, columns).join('\n'));
     return 0;
   });
 }

@@ -48,7 +48,11 @@ function checkReturn(check: Check, back: MasterService): Finding[] {
   const outside = entries
     .filter(({ filter }) => filter.value !== '')
     .map(({ service }) => effective(site, service, 'message_size_limit'));
-  const largest = Math.max(0, ...outside.map(({ value }) => limitOf(value) ?? 0));
+  // What is larger than Sluice takes is checkEntry's to tell; raising this side would not help.
+  const largest = Math.min(
+    messageSizeMaxOf(check.config),
+    Math.max(0, ...outside.map(({ value }) => limitOf(value) ?? 0)),
+  );
   const cleanupName = effective(site, back, 'cleanup_service_name').value;
   const cleanup = transportNamed(site, cleanupName) ?? null;
   if (cleanup === null) {

@@ -11,6 +11,7 @@ import { askSpamd, siteFolderOf, type SpamdDemands } from './check-spamd.ts';
 import { type Address, addressText } from './exchange.ts';
 import { findUser, type LocalProcess, optionOf, type User } from './local-process.ts';
 import type { LearnAs, LearnResult } from './spamd.ts';
+import { settingIn, usualSiteFolder } from './spamassassin-config.ts';
 
 /** SpamAssassin's bayes_min_spam_num and bayes_min_ham_num. */
 const activeFrom = 200;
@@ -45,10 +46,10 @@ export async function checkBayes(
   if (alive?.kind !== 'alive') return [];
   const before = await readBayesCounts(view);
   const { learned, during, forgotten } = await teach(address, demands, () => readBayesCounts(view));
-  if (learned.kind !== 'learned') return [judgeRefusal(where, learned), judgeActive(where, before)];
+  if (learned.kind !== 'learned') return [judgeRefusal(where, learned), judgeActive(where, before, view)];
   const findings = [ok('spamd learns (--allow-tell)', where), judgeSame(where, before, during)];
   if (forgotten?.kind !== 'learned') findings.push(notForgotten(where));
-  return [...findings, judgeActive(where, isCounted(before) ? before : lessOne(during))];
+  return [...findings, judgeActive(where, isCounted(before) ? before : lessOne(during), view)];
 }
 
 type Lesson = { learned: LearnResult; during: BayesAnswer; forgotten: LearnResult | null };
@@ -115,17 +116,19 @@ function notForgotten(where: string): Finding {
   return warn(what, where, 'look at its log');
 }
 
-function judgeActive(where: string, counts: BayesAnswer): Finding {
+/** A young database is no mistake: Bayes says nothing until it knows enough, the other rules judge meanwhile. */
+function judgeActive(where: string, counts: BayesAnswer, { siteFolder }: BayesView): Finding {
   if (!isCounted(counts)) {
     const what = 'Whether Bayes is active is unknown: sa-learn can not be asked';
     const remedy = `see that it knows ${activeFrom} spam and ${activeFrom} ham messages: sa-learn --dump magic`;
     return warn(what, where, remedy);
   }
   const { nspam, nham } = counts;
-  if (nspam >= activeFrom && nham >= activeFrom)
-    return ok(`Bayes is active: ${nspam} spam and ${nham} ham messages learned`, where);
-  const what = `Bayes is not active yet: ${nspam} spam and ${nham} ham messages learned, it needs ${activeFrom} of each`;
-  return warn(what, where, 'teach it: sa-learn --spam FOLDER, sa-learn --ham FOLDER');
+  const learned = `${nspam} spam and ${nham} ham messages learned`;
+  if (nspam >= activeFrom && nham >= activeFrom) return ok(`Bayes is active: ${learned}`, where);
+  const teachesItself = settingIn(siteFolder ?? usualSiteFolder, 'bayes_auto_learn')?.value !== '0';
+  const how = teachesItself ? 'it gets there by itself, sooner with sa-learn' : 'teach it with sa-learn';
+  return ok(`Bayes waits for ${activeFrom} of each: ${learned}; ${how}`, where);
 }
 
 function isCounted(answer: BayesAnswer): answer is Exclude<BayesAnswer, string> {

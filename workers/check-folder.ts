@@ -74,7 +74,8 @@ function checkOwner(folder: string, name: string, { uid, mode }: { uid: number; 
   const [owner, us] = [userName(uid), userName(own)];
   const findings: Finding[] = [];
   if (own !== uid) {
-    const remedy = `run Sluice as ${owner} or as root, or: chown -R ${us} ${folder}`;
+    const give = `chown -R ${us} ${folder}`;
+    const remedy = uid === 0 || own === 0 ? give : `run Sluice as ${owner} or as root, or: ${give}`;
     findings.push(fail(`${name} belongs to ${owner}, this is ${us}`, folder, remedy));
   } else findings.push(ok(`${name} belongs to ${owner}, as whom Sluice runs`, folder));
   const open = (mode & 0o077).toString(8).padStart(3, '0');

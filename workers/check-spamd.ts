@@ -4,7 +4,6 @@
  * Whether it knows sluice.cf and finds spam at all; what its command line says of children, user and time limit, where it
  * runs on this machine. Never throws: what could not be found out is a finding.
  */
-import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Finding, fail, ok, warn } from '../rules/finding.ts';
 import type { SpamResult, Unchecked } from '../rules/mail.ts';
@@ -12,6 +11,7 @@ import { type Address, addressText } from './exchange.ts';
 import { type LocalProcess, optionOf } from './local-process.ts';
 import { silentLog } from './log.ts';
 import { createSpamd, type RulesCheck, type SpamdClient } from './spamd.ts';
+import { settingIn, usualSiteFolder } from './spamassassin-config.ts';
 
 /** What of our own configuration a spamd has to live up to. */
 export type SpamdDemands = {
@@ -27,8 +27,6 @@ const answerTimeoutMs = 10_000;
 const scanTimeoutMs = 120_000;
 /** A slow scan, most of it waiting for the DNS (rbl_timeout is 15 s). */
 const slowScanSeconds = 15;
-/** Debian's, and the one that SpamAssassin falls back on there. */
-const usualSiteFolder = '/etc/spamassassin';
 
 /** Findings on what the spamd at one address answers. */
 export async function checkSpamd(address: Address, demands: SpamdDemands): Promise<Finding[]> {
@@ -176,33 +174,10 @@ function timeLimitFor({ scanSeconds }: SpamdDemands): number {
   return Math.max(1, Math.floor((scanSeconds * 5) / 6));
 }
 
-/** The last one counts; Mail::SpamAssassin::Conf(3): 300 s where nobody says otherwise. */
+/** Mail::SpamAssassin::Conf(3): 300 s where nobody says otherwise. */
 function timeLimitIn(folder: string): { seconds: number; place: string | null } {
-  let found: { seconds: number; place: string | null } = { seconds: 300, place: null };
-  for (const file of configFiles(folder)) {
-    for (const [at, line] of linesOf(file).entries()) {
-      const seconds = /^\s*time_limit\s+(\d+(?:\.\d+)?)/.exec(line)?.[1];
-      if (seconds !== undefined) found = { seconds: Number(seconds), place: `${file}:${at + 1}` };
-    }
-  }
-  return found;
-}
-
-function configFiles(folder: string): string[] {
-  try {
-    const names = readdirSync(folder).filter((name) => name.endsWith('.cf'));
-    return names.toSorted().map((name) => join(folder, name));
-  } catch {
-    return []; // not to be read: the default is as good a guess as any
-  }
-}
-
-function linesOf(file: string): string[] {
-  try {
-    return readFileSync(file, 'utf8').split('\n');
-  } catch {
-    return []; // spamd may read it, we may not
-  }
+  const found = settingIn(folder, 'time_limit');
+  return { seconds: Number(found?.value ?? 300), place: found?.place ?? null };
 }
 
 /** The Generic Test for Unsolicited Bulk Email, put together so that no file of ours is spam. */

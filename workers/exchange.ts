@@ -161,10 +161,16 @@ async function send(
   reply: Promise<unknown>,
   halfClose: boolean,
 ): Promise<void> {
+  // Small pieces (a command, the head, the end mark) go out in one system call with their neighbours.
+  socket.cork();
   for await (const chunk of request) {
     if (answered.yet || socket.broken || socket.destroyed) return;
-    if (!socket.write(chunk)) await Promise.race([drained(socket), reply]);
+    if (socket.write(chunk)) continue;
+    socket.uncork();
+    await Promise.race([drained(socket), reply]);
+    socket.cork();
   }
+  socket.uncork();
   if (halfClose && !answered.yet) socket.end();
 }
 

@@ -6,7 +6,7 @@
  * verdict is ever given to another one (FACTS, "bullmq").
  */
 import { z } from 'zod';
-import type { SpamResult, VirusResult } from '../rules/mail.ts';
+import type { Reason, SpamResult, VirusResult } from '../rules/mail.ts';
 import type { LearnAs, LearnResult } from './spamd.ts';
 
 /** The two queues: each kind of worker scales on its own. */
@@ -55,20 +55,23 @@ export type Task = Job['task'];
 export type Outcome = VirusResult | SpamResult | LearnResult | Need;
 export type Need = { readonly kind: 'need'; readonly detail: string };
 
+/** Every Reason there is, for whoever reads one from outside. */
+export const reasonShape = z.enum([
+  'unreachable',
+  'busy',
+  'timeout',
+  'protocol',
+  'failed',
+  'cancelled',
+  'encrypted',
+  'overLimit',
+  'ambiguous',
+  'poison',
+]) satisfies z.ZodType<Reason>;
+
 const uncheckedShape = z.strictObject({
   kind: z.literal('unchecked'),
-  reason: z.enum([
-    'unreachable',
-    'busy',
-    'timeout',
-    'protocol',
-    'failed',
-    'cancelled',
-    'encrypted',
-    'overLimit',
-    'ambiguous',
-    'poison',
-  ]),
+  reason: reasonShape,
   detail: z.string(),
 });
 const needShape = z.strictObject({ kind: z.literal('need'), detail: z.string() });

@@ -10,7 +10,7 @@ import type { Address } from './exchange.ts';
 
 export type LocalProcess = {
   readonly pid: number;
-  /** Effective user. */
+  /** Real user: the effective one may be lent (spamd as root waits as nobody). */
   readonly uid: number;
   readonly gid: number;
   /** Command and arguments as they were given. */
@@ -118,9 +118,9 @@ function describe(pid: number): LocalProcess {
 
 function statusOf(pid: number): { ppid: number; uid: number; gid: number } {
   const text = read(`/proc/${pid}/status`);
-  // Real, effective, saved, file system.
-  const second = (name: string) => Number(new RegExp(`^${name}:\\s+\\d+\\s+(\\d+)`, 'm').exec(text)?.[1]);
-  return { ppid: Number(/^PPid:\s+(\d+)/m.exec(text)?.[1]), uid: second('Uid'), gid: second('Gid') };
+  // Of ids: real, effective, saved, file system.
+  const first = (name: string) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(text)?.[1]);
+  return { ppid: first('PPid'), uid: first('Uid'), gid: first('Gid') };
 }
 
 function numbersIn(folder: string): number[] {

@@ -129,7 +129,8 @@ export function createRegister(
 
 function createRegistry(version: string): Registry {
   const register = new Registry();
-  collectDefaultMetrics({ register });
+  // Each look at the event loop wakes an idle process, by default every 10 ms.
+  collectDefaultMetrics({ register, eventLoopMonitoringPrecision: 50 });
   const build = {
     name: 'sluice_build_info',
     help: 'Always 1',

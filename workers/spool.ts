@@ -5,7 +5,7 @@
  * from it, and folders of dead instances are removed at start. Every error of the disk, close included, is a TempFail;
  * a message that could not be written whole leaves no file, and one that got shorter is never read as if it were whole.
  */
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { markSpool, type SpoolMark } from './bytes-spool.ts';
@@ -76,7 +76,7 @@ function createWriter(
   messages: Map<string, SpooledMessage>,
   log: Log,
 ): SpoolWriter {
-  const spoolId = randomBytes(16).toString('hex');
+  const spoolId = randomUUID().replaceAll('-', ''); // node keeps random octets for these in store
   const file = join(folder, spoolId);
   const hash = createHash('sha256');
   const pending = createBuffer();

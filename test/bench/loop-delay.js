@@ -10,7 +10,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import process from 'node:process';
 import { isMainThread } from 'node:worker_threads';
 
-const resolutionMs = 5;
+const resolutionMs = 20;
 
 const file = process.env.BENCH_LOOP_FILE;
 if (isMainThread && file !== undefined) {

@@ -41,6 +41,8 @@ async function main(args: readonly string[]): Promise<number> {
   }
   const rig = await startRig();
   const field = new Field(rig);
+  // Else Ctrl-C would leave the daemons behind.
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void endEarly(rig, field));
   try {
     await measureAll(plan, rig, field);
   } finally {
@@ -48,6 +50,13 @@ async function main(args: readonly string[]): Promise<number> {
     await rig.stop();
   }
   return 0;
+}
+
+async function endEarly(rig: Rig, field: Field): Promise<never> {
+  process.stderr.write('bench: stopping what was started\n');
+  await field.stop();
+  await rig.stop();
+  process.exit(130);
 }
 
 /** What the options ask for, or what is wrong with them. */

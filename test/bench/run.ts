@@ -76,12 +76,13 @@ async function runLoad(order: LoadOrder): Promise<LoadResult> {
   return JSON.parse(stdout) as LoadResult;
 }
 
-/** smtp-source(1): a connection per message, HELO, no pipelining, each message a counter and X's. */
+/** smtp-source(1): HELO, no pipelining, each message a counter and X's; with `reuse`, -d, connections are kept. */
 async function runSource({ target }: Contestant, load: Load): Promise<LoadResult> {
   if (target.kind === 'scanners') throw new Error('Cannot run smtp-source: the scanners speak no SMTP');
   const { sessions, messages, sizeBytes } = load;
   const what = `-s ${sessions} -m ${messages} -l ${sizeBytes} -f sender@example.org -t recipient@example.com`;
-  const args = [...(target.kind === 'lmtp' ? ['-L'] : []), ...what.split(' '), `127.0.0.1:${target.port}`];
+  const how = [...(target.kind === 'lmtp' ? ['-L'] : []), ...(load.reuse === true ? ['-d'] : [])];
+  const args = [...how, ...what.split(' '), `127.0.0.1:${target.port}`];
   const start = performance.now();
   await promisify(execFile)('/usr/sbin/smtp-source', args);
   return { seconds: (performance.now() - start) / 1000, latenciesMs: [], cpuSeconds: 0 };

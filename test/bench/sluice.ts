@@ -8,6 +8,7 @@ import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { freePort, startDaemon } from '../../demo/daemon.ts';
+import { partNodeOptions } from '../../review/supervisor.ts';
 import type { Contestant, LoopDelay } from './contestants.ts';
 import { accepts, type Rig } from './rig.ts';
 
@@ -36,6 +37,8 @@ export async function startSluice(rig: Rig, options: SluiceOptions): Promise<Con
   await writeFile(join(folder, 'policies.yaml'), 'default: { thresholds: { quarantine: null } }\n');
   const node = [
     process.execPath,
+    // As `sluice run` starts its parts.
+    ...partNodeOptions,
     ...options.nodeOptions,
     join(rig.packageFolder, 'bin', 'sluice.js'),
     'run',

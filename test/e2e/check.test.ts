@@ -137,11 +137,11 @@ test('sluice check finds nothing wrong with a site as it should be, for people a
   const answer = await check(site.configFile, words);
   for (const group of ['Configuration', 'Return smtpd', 'Loop'])
     assert.deepEqual(troubles(answer, group), []);
-  // What cannot be otherwise here: everything is root's, one local signature, nothing learned.
+  // What cannot be otherwise here: everything is root's, one local signature.
   const warnings = ['State', 'ClamAV', 'SpamAssassin'].flatMap((group) => troubles(answer, group));
   assert.deepEqual(
     warnings.map(({ level, what }) => `${level} ${what.split(/[,:]/)[0]}`),
-    ['warn Sluice runs as root', 'warn clamd has local signatures only', 'warn Bayes is not active yet'],
+    ['warn Sluice runs as root', 'warn clamd has local signatures only'],
   );
   assert.deepEqual(
     troubles(answer, 'Postfix').filter(({ level }) => level === 'fail'),

@@ -3,28 +3,20 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { packSluice } from './packed.ts';
 import { top } from './site.ts';
 
 test('npm pack: the packed command runs from dist/ with its policies and its database thread', (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-package-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
-  // A copy, because prepack writes dist/ and a checkout under test stays as it is.
-  const source = join(folder, 'source');
-  cpSync(top, source, {
-    recursive: true,
-    filter: (path) => !/\/(?:node_modules|\.git|dist)(?:\/|$)/.test(path),
-  });
-  symlinkSync(join(top, 'node_modules'), join(source, 'node_modules'));
-  execFileSync('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: source, stdio: 'pipe' });
-  const [archive] = readdirSync(folder).filter((name) => name.endsWith('.tgz'));
-  assert.ok(archive !== undefined, 'npm pack made no archive');
+  const archive = packSluice(folder);
   const home = join(folder, 'node_modules', 'sluice');
   execFileSync('mkdir', ['-p', home, join(folder, 'state')]);
-  execFileSync('tar', ['xzf', join(folder, archive), '-C', home, '--strip-components=1']);
+  execFileSync('tar', ['xzf', archive, '-C', home, '--strip-components=1']);
   const { dependencies } = JSON.parse(readFileSync(join(home, 'package.json'), 'utf8')) as {
     dependencies: Record<string, string>;
   };

@@ -10,6 +10,7 @@ import { type TestContext, test } from 'node:test';
 import { check } from '../../review/check-command.ts';
 import { countOf, formatGroup, formatSummary } from '../../review/check-text.ts';
 import { type Options, UsageError } from '../../review/invocation.ts';
+import { silentStatusLine } from '../../review/progress.ts';
 import { type Finding, fail, ok, warn } from '../../rules/finding.ts';
 import { addressText } from '../../workers/exchange.ts';
 import { ConfigurationError, readSite } from '../../workers/site.ts';
@@ -46,6 +47,8 @@ async function run(t: TestContext, keys: Readonly<Record<string, string>>, optio
     options: { 'postfix-config': folder, ...options },
     site: () => readSite(file, {}),
     user: 'test',
+    columns: Number.POSITIVE_INFINITY,
+    status: silentStatusLine(),
     print: (text) => void printed.push(text),
     printJson: (value) => void json.push(value as Json),
   });

@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { commands as manuals, groups } from '../../review/commands.ts';
 import { help } from '../../review/help.ts';
 import { freePort } from '../../demo/daemon.ts';
 import { temporaryFolder } from '../filter/store-rig.ts';
@@ -15,20 +16,7 @@ import { runSluice, spam, startDesk, startNode, startSluice } from './desk-rig.t
 const top = join(import.meta.dirname, '../..');
 // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
 const actsOnTerminal = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u200e\u200f\u2028-\u202e\u2066-\u2069]/u;
-const commands = [
-  'run',
-  'scan',
-  'policy explain',
-  'policy check',
-  'quarantine list',
-  'quarantine search',
-  'quarantine show',
-  'quarantine release',
-  'quarantine delete',
-  'quarantine learn',
-  'quarantine export',
-  'history',
-];
+const commands = manuals.map(({ name }) => name);
 
 type Answer = { readonly code: number | null; readonly stdout: string; readonly stderr: string };
 
@@ -63,14 +51,48 @@ test('sluice says what is wrong with a command line, and exits with 64', async (
   const config = configOf(t);
   const rows = [
     [['frobnicate'], 'unknown command "frobnicate": see sluice --help'],
+    [['--frobnicate'], 'unknown option --frobnicate: see sluice --help'],
+    [['frobnicate', '--help'], 'unknown command "frobnicate": see sluice --help'],
+    [['help', 'frobnicate'], 'unknown command "frobnicate": see sluice --help'],
+    [['chekc'], 'unknown command "chekc": did you mean "sluice check"? see sluice --help'],
+    [
+      ['release', 'x'],
+      'unknown command "release": did you mean "sluice quarantine release"? see sluice --help',
+    ],
+    [['quarentine'], 'unknown command "quarentine": did you mean "sluice quarantine"? see sluice --help'],
+    [
+      ['quarantaine', 'relase', 'x'],
+      'unknown command "quarantaine": did you mean "sluice quarantine release"? see sluice --help',
+    ],
+    [
+      ['quarantine', 'serach'],
+      'unknown command "quarantine serach": did you mean "sluice quarantine search"? see sluice quarantine --help',
+    ],
+    [['quarantine', 'frobnicate'], 'unknown command "quarantine frobnicate": see sluice quarantine --help'],
+    [
+      ['scan', 'x', '--form', 'a@b'],
+      'scan has no option --form: did you mean --from? see sluice scan --help',
+    ],
+    [
+      ['scan', 'x', '--from', '--json'],
+      '--from needs a value, got "--json": write --from=--json if that is meant; see sluice scan --help',
+    ],
+    [['scan', 'x', '--from'], '--from needs a value: write --from SENDER; see sluice scan --help'],
+    [
+      ['quarantine', 'list', '--json=yes'],
+      '--json takes no value, got "yes": see sluice quarantine list --help',
+    ],
+    [['quarantine', 'list', '-x'], 'quarantine list has no option -x: see sluice quarantine list --help'],
+    [['completion', 'tcsh'], 'completion: "tcsh" is no shell known here: write bash, zsh or fish'],
     [
       ['quarantine'],
-      `incomplete command "quarantine": write ${commands
-        .filter((name) => name.startsWith('quarantine'))
-        .map((name) => `sluice ${name}`)
-        .join(', ')}`,
+      'incomplete command "quarantine": add list, search, show, release, delete, learn or export; see sluice quarantine --help',
     ],
-    [['policy', 'exp'], 'unknown command "policy exp": see sluice --help'],
+    [['import'], 'incomplete command "import": add amavis; see sluice import --help'],
+    [
+      ['policy', 'exp'],
+      'unknown command "policy exp": did you mean "sluice policy explain"? see sluice policy --help',
+    ],
     [['scan'], 'scan takes FILE, got nothing: see sluice scan --help'],
     [
       ['quarantine', 'show', 'a', 'b'],
@@ -95,12 +117,9 @@ test('sluice says what is wrong with a command line, and exits with 64', async (
       'quarantine release: --to leaves the held copies alone: write it without --recipient and --again',
     ],
   ] as const;
-  const answers = await runAll(rows.map(([words]) => [...words, '--config', config]));
+  const answers = await runAll(rows.map(([words]) => ['--config', config, ...words]));
   for (const [at, [words, said]] of rows.entries())
     assert.deepEqual(answers[at], { code: 64, stdout: '', stderr: `sluice: ${said}\n` }, words.join(' '));
-  const unknown = await runSluice(['scan', '--frobnicate']);
-  assert.equal(unknown.code, 64);
-  assert.match(unknown.stderr, /^sluice: Unknown option '--frobnicate'/);
   assert.equal(existsSync(join(config, '../state')), false, 'nothing was made');
 });
 
@@ -112,18 +131,22 @@ test('sluice --help and --version', async () => {
     [['help'], `${help('')}\n`],
     [[], `${help('')}\n`],
     [['help', 'scan'], `${help('scan')}\n`],
+    [['scan', '-h'], `${help('scan')}\n`],
+    ...groups.flatMap(({ name }) => [
+      [[name, '--help'], `${help(name)}\n`] as const,
+      [['help', name], `${help(name)}\n`] as const,
+    ]),
     ...commands.map((command) => [[...command.split(' '), '--help'], `${help(command)}\n`] as const),
   ] as const;
   const answers = await runAll(rows.map(([words]) => words));
   for (const [at, [words, stdout]] of rows.entries())
     assert.deepEqual(answers[at], { code: 0, stdout, stderr: '' }, words.join(' '));
   assert.deepEqual(await runSluice(['--version']), answers[0]);
-  for (const command of commands) {
-    assert.match(help(command), new RegExp(`^Usage: sluice ${command}\\b`), command);
-    assert.ok(help('').includes(`\n  ${command}`), command);
-  }
-  for (const line of [help(''), ...commands.map(help)].join('\n').split('\n'))
-    assert.ok(line.length <= 120, line);
+  assert.deepEqual(await runSluice(['quarantine', '--help']), {
+    code: 0,
+    stdout: `${help('quarantine')}\n`,
+    stderr: '',
+  });
 });
 
 test('sluice policy explain prints every effective value and where it was set', async (t) => {
@@ -359,6 +382,8 @@ test('sluice scan says what became of it: 0, 75 where a scanner could not tell, 
     'messageId',
     'report',
     'dispositions',
+    'policies',
+    'slots',
   ]);
   assert.deepEqual([missing.code, missing.stdout], [69, '']);
   assert.match(missing.stderr, /^sluice: Cannot scan .*no-such-file: ENOENT[^\n]*\n$/);
@@ -367,10 +392,7 @@ test('sluice scan says what became of it: 0, 75 where a scanner could not tell, 
 test('sluice goes on quietly when nobody reads its output any more', async (t) => {
   const rig = await startDesk(t);
   const id = await rig.put();
-  for (const words of [
-    ['policy', 'explain', 'a@b.test'],
-    ['quarantine', 'release', id],
-  ]) {
+  for (const words of [['policy', 'explain', 'a@b.test'], ['history'], ['quarantine', 'release', id]]) {
     const child = startSluice([...words, '--config', rig.config]);
     child.stdout?.destroy();
     let stderr = '';

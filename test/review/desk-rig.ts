@@ -94,7 +94,9 @@ export function startSluice(
 
 /** Node, as this one is, without anything of this machine's own Sluice. */
 export function startNode(words: readonly string[], environment: Record<string, string> = {}): ChildProcess {
-  const inherited = Object.entries(process.env).filter(([name]) => !/^(SLUICE|SUDO)_/.test(name));
+  const inherited = Object.entries(process.env).filter(
+    ([name]) => !/^(?:(?:SLUICE|SUDO)_|COLUMNS$)/.test(name),
+  );
   const env = { ...Object.fromEntries(inherited), ...environment };
   return spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'pipe'], env });
 }

@@ -1,12 +1,11 @@
 /**
- * history-cli — `sluice history`, `quarantine show` and `quarantine export` as people and programs use them, and progress.
+ * history-cli — `sluice history`, `quarantine show` and `quarantine export` as people and programs use them.
  */
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openHistory } from '../../filter/history.ts';
-import { createProgress } from '../../review/progress.ts';
 import { replyFor } from '../../rules/replies.ts';
 import { silentLog } from '../../workers/log.ts';
 import { message, type Rig, runSluice, spam, startDesk } from './desk-rig.ts';
@@ -166,27 +165,4 @@ test('sluice history tells the outcome of each recipient with both queue ids; be
     [wrong.code, wrong.stderr],
     [64, 'sluice: --before: "x" is no scanId: take the last one of the --json before\n'],
   );
-});
-
-test('createProgress() writes over one line, on a terminal and in long runs only', () => {
-  const written: string[] = [];
-  const terminal = { isTTY: true, write: (text: string) => written.push(text) };
-  let now = 0;
-  const progress = createProgress(20, terminal, () => now);
-  for (let step = 0; step < 20; step++) {
-    progress.step();
-    now += 30;
-  }
-  progress.clear();
-  progress.clear();
-  assert.deepEqual(written, [
-    ...[1, 5, 9, 13, 17, 20].map((done) => `\r${done} of 20\u001b[K`),
-    '\r\u001b[K',
-  ]);
-  written.length = 0;
-  for (const quiet of [createProgress(9, terminal), createProgress(20, { ...terminal, isTTY: false })]) {
-    quiet.step();
-    quiet.clear();
-  }
-  assert.deepEqual(written, []);
 });

@@ -6,6 +6,7 @@ import { test } from 'node:test';
 import { type Options, UsageError } from '../../review/invocation.ts';
 import { printPostfix } from '../../review/postfix-command.ts';
 import { parseMain, parseMaster } from '../../rules/postfix-files.ts';
+import { silentStatusLine } from '../../review/progress.ts';
 import { ConfigurationError, readSite } from '../../workers/site.ts';
 
 async function printed(
@@ -18,6 +19,8 @@ async function printed(
     options,
     site: () => ({ ...readSite(undefined, environment), configFile: '/etc/sluice/sluice.yaml' }),
     user: 'test',
+    columns: Number.POSITIVE_INFINITY,
+    status: silentStatusLine(),
     print: (text) => (answer.text += `${text}\n`),
     printJson: (value) => (answer.json = value),
   });
@@ -38,6 +41,21 @@ test('printPostfix() prints one text of which each file takes its part, headings
   );
   assert.match(commands, /^##### Then run this\n/);
   assert.match(commands, /\npostfix check && postfix reload\n$/);
+});
+
+test('printPostfix() prints one block alone, as its file takes it', async () => {
+  const parts = ['main', 'master', 'commands'] as const;
+  const [main = '', master = '', commands = ''] = await Promise.all(
+    parts.map(async (part) => (await printed({ part })).text),
+  );
+  assert.deepEqual(
+    [...parseMain({ file: 'main.cf', text: main }).parameters.keys()],
+    ['content_filter', 'scan_destination_concurrency_failed_cohort_limit'],
+  );
+  assert.equal(parseMaster({ file: 'master.cf', text: master }).services.length, 3);
+  assert.match(commands, /\npostfix check && postfix reload\n$/);
+  for (const text of [main, master, commands]) assert.doesNotMatch(text, /#####/);
+  await assert.rejects(printed({ part: 'all' }), UsageError);
 });
 
 test('printPostfix() gives programs the settings, each with its reason, and the text', async () => {

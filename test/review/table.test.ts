@@ -4,6 +4,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { widthOf } from '../../review/fill.ts';
 import { localTime, printable, table } from '../../review/table.ts';
 
 test('table() makes columns as wide as their widest cell and pads no line end', () => {
@@ -18,6 +19,54 @@ test('table() makes columns as wide as their widest cell and pads no line end', 
     ['id    subject', '1     a long subject', '1000'].join('\n'),
   );
   assert.equal(table(['id', 'subject'], []), 'id  subject');
+});
+
+test('table() goes on in the next line where a row is too wide, and cuts only what may be cut', () => {
+  const id = 'f'.repeat(32);
+  const head = ['held since', 'id', 'from', 'subject'];
+  const row = [
+    '2026-11-22 10:00:00',
+    id,
+    'somebody@example.com',
+    'a subject that is longer than all the rest',
+  ];
+  assert.deepEqual(table(head, [row], { columns: 80, cut: ['from', 'subject'] }).split('\n'), [
+    `held since           id${' '.repeat(30)}  from`,
+    '  subject',
+    `2026-11-22 10:00:00  ${id}  somebody@example.com`,
+    '  a subject that is longer than all the rest',
+  ]);
+  const narrow = table(head, [row], { columns: 40, cut: ['from', 'subject'] }).split('\n');
+  assert.deepEqual(narrow.slice(4), [
+    row[0],
+    `  ${id}`,
+    '  somebody@example.com',
+    '  a subject that is longer than all the…',
+  ]);
+  assert.equal(table(head, [row]).split('\n').length, 2, 'without bounds a row is a line');
+});
+
+test('table() breaks the last column under itself where that is wanted', () => {
+  const rows = [['1.5', 'HTML_MESSAGE', 'HTML included in message, and more words']];
+  assert.deepEqual(
+    table(['score', 'rule', 'description'], rows, { columns: 45, wrapsLast: true }).split('\n'),
+    [
+      'score  rule          description',
+      '1.5    HTML_MESSAGE  HTML included in',
+      '                     message, and more words',
+    ],
+  );
+});
+
+test('table() fits any width that its columns leave room for', () => {
+  const text = fc.string({ unit: 'grapheme', maxLength: 60 });
+  fc.assert(
+    fc.property(fc.array(fc.tuple(text, text, text)), fc.integer({ min: 22, max: 120 }), (rows, columns) => {
+      const cut = ['a', 'b', 'c'];
+      for (const line of table(cut, rows, { columns, cut }).split('\n'))
+        assert.ok(widthOf(line) <= columns, line);
+    }),
+  );
 });
 
 test('table() and printable() let nothing through that a terminal acts on', () => {

@@ -622,6 +622,18 @@ suite('checkPostfix() finds and names', () => {
   });
 });
 
+test('checkPostfix() names the cause alone where one mistake has consequences', () => {
+  const config = configOf();
+  for (const [plant, what] of [
+    [['main', /^content_filter.*\n/m, ''], /content_filter is missing/],
+    [inMain('message_size_limit = 209715200'), /larger mail is accepted and then bounces/],
+  ] as const) {
+    const [found, ...others] = wrong(checkPostfix(plantInto(pasted(config), [plant]), config));
+    assert.match(found?.what ?? '', what);
+    assert.deepEqual(others, []);
+  }
+});
+
 test('checkPostfix() finds much wrong with a Postfix that knows nothing of Sluice', () => {
   const findings = checkPostfix(texts(stockMain, stockMaster), configOf());
   assert.deepEqual(

@@ -1,0 +1,123 @@
+# bash completion for sluice, made by "sluice completion bash".
+
+_sluice_ids() {
+    timeout 2 "$@" quarantine list --limit 1000 --json 2>/dev/null </dev/null |
+        grep -o '"quarantineId":"[0-9a-f]\{32\}"' | cut -d '"' -f 4 | sort -u
+}
+
+_sluice() {
+    local line=${COMP_LINE:0:COMP_POINT} option='' command='' wanted='' word at
+    local -a typed=() given=() config=()
+    read -ra typed <<<"$line"
+    [[ $line != *[[:space:]] ]] || typed+=('')
+    local current=${typed[-1]}
+    for word in "${typed[@]:1:${#typed[@]}-2}"; do
+        if [[ -n $option ]]; then
+            [[ $option != --config ]] || config=(--config "$word")
+            option=''
+        else
+            case $word in
+                --config=*) config=("$word") ;;
+                --config | --to | --from | --limit | --before | --output | --all-matching | --confirm | --scanners | --feed | --part | --recipient | --probe | --clamd-config | --postfix-config | --spamd-user | --spamd-config | --sql | --write)
+                    option=$word ;;
+                -*) ;;
+                *) given+=("$word") ;;
+            esac
+        fi
+    done
+    if [[ -z $option && $current == --*=* ]]; then
+        option=${current%%=*} current=${current#*=}
+    fi
+    [[ ${given[0]-} != help ]] || given=("${given[@]:1}")
+    for at in 1 2; do
+        case "${given[*]:0:at}" in
+            'run' | 'check' | 'postfix' | 'scan' | 'policy explain' | 'policy check' | 'quarantine list' | 'quarantine search' | 'quarantine show' | 'quarantine release' | 'quarantine delete' | 'quarantine learn' | 'quarantine export' | 'queue status' | 'history' | 'import amavis' | 'completion')
+                command="${given[*]:0:at}" given=("${given[@]:at}") ;;
+        esac
+        [[ -z $command ]] || break
+    done
+    if [[ -n $option ]]; then
+        case "$command $option" in
+            *' --config')
+                wanted=':file' ;;
+            'run --scanners')
+                wanted='virus spam virus,spam' ;;
+            'check --clamd-config')
+                wanted=':file' ;;
+            'check --postfix-config')
+                wanted=':folder' ;;
+            'check --spamd-user')
+                wanted=':user' ;;
+            'check --spamd-config')
+                wanted=':folder' ;;
+            'postfix --feed')
+                wanted='lmtp smtp' ;;
+            'postfix --part')
+                wanted='main master commands' ;;
+            'quarantine list --before' | 'quarantine search --before')
+                wanted=':quarantineId' ;;
+            'quarantine export --output' | 'import amavis --sql' | 'import amavis --write')
+                wanted=':file' ;;
+        esac
+    elif [[ $current == -* ]]; then
+        case $command in
+            '') wanted='--help --version' ;;
+            'run') wanted='--scanners --config --json --help' ;;
+            'check') wanted='--probe --clamd-config --postfix-config --spamd-user --spamd-config --config --json --help' ;;
+            'postfix') wanted='--feed --part --config --json --help' ;;
+            'scan') wanted='--to --from --config --json --help' ;;
+            'policy explain') wanted='--config --json --help' ;;
+            'policy check') wanted='--config --json --help' ;;
+            'quarantine list') wanted='--all --limit --before --config --json --help' ;;
+            'quarantine search') wanted='--all --limit --before --config --json --help' ;;
+            'quarantine show') wanted='--config --json --help' ;;
+            'quarantine release') wanted='--recipient --to --force --again --all-matching --confirm --config --json --help' ;;
+            'quarantine delete') wanted='--recipient --all-matching --confirm --config --json --help' ;;
+            'quarantine learn') wanted='--all-matching --confirm --config --json --help' ;;
+            'quarantine export') wanted='--output --config --json --help' ;;
+            'queue status') wanted='--config --json --help' ;;
+            'history') wanted='--limit --before --config --json --help' ;;
+            'import amavis') wanted='--sql --write --config --json --help' ;;
+            'completion') wanted='--config --json --help' ;;
+        esac
+    elif [[ -z $command ]]; then
+        case "${given[*]}" in
+            '') wanted='run check postfix scan history completion policy quarantine queue import help' ;;
+            'policy') wanted='explain check' ;;
+            'quarantine') wanted='list search show release delete learn export' ;;
+            'queue') wanted='status' ;;
+            'import') wanted='amavis' ;;
+        esac
+    else
+        case "$command:${#given[@]}" in
+            'run:0')
+                wanted='all filter worker' ;;
+            'scan:0')
+                wanted=':file' ;;
+            'quarantine show:0')
+                wanted=':quarantineId' ;;
+            'quarantine learn:0')
+                wanted='spam ham forget' ;;
+            'quarantine export:0')
+                wanted=':quarantineId' ;;
+            'completion:0')
+                wanted='bash zsh fish' ;;
+            'quarantine release:'* | 'quarantine delete:'* | 'quarantine learn:'*)
+                wanted=':quarantineId' ;;
+            'import amavis:'*)
+                wanted=':file' ;;
+        esac
+    fi
+    COMPREPLY=()
+    case $wanted in
+        '') ;;
+        :file) compopt -o default ;;
+        :folder) compopt -o dirnames ;;
+        :user) mapfile -t COMPREPLY < <(compgen -u -- "$current") ;;
+        :quarantineId)
+            mapfile -t COMPREPLY < <(compgen -W "$(_sluice_ids "$1" "${config[@]}")" -- "$current") ;;
+        *) mapfile -t COMPREPLY < <(compgen -W "$wanted" -- "$current") ;;
+    esac
+}
+
+complete -F _sluice sluice

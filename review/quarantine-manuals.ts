@@ -1,0 +1,170 @@
+/**
+ * quarantine-manuals — the commands for held mail: those that only look, and those that act.
+ */
+import { exampleId, query, queryBlocks } from './mail-manuals.ts';
+import type { Block, CommandManual, WordManual } from './manual.ts';
+import { option } from './options.ts';
+
+const id = { name: 'ID', takes: 'quarantineId' } as const satisfies WordManual;
+/** Items named one by one, or all of a query. */
+const items = { ...id, isMany: true, instead: ['all-matching', 'confirm'] } as const satisfies WordManual;
+
+const paging = [
+  option('limit', 'so many messages at most; default 50'),
+  option('before', 'the next page: what was held before this one'),
+];
+const all = option('all', 'also what was released, deleted or has expired');
+
+export const lookingManuals = [
+  {
+    name: 'quarantine list',
+    summary: 'what waits for a decision, newest first',
+    words: [],
+    about: [
+      'Lists messages that are held for somebody, and releases that got stuck (releasing, unconfirmed), newest first: since when, id, why, from, to, subject.',
+    ],
+    options: [all, ...paging],
+    examples: [
+      ['quarantine list', 'the newest 50'],
+      ['quarantine list --limit 20 --before ' + exampleId, 'the 20 before that one'],
+      ["quarantine list --json | jq -r '.[].quarantineId'", 'their ids, for programs'],
+    ],
+  },
+  {
+    name: 'quarantine search',
+    summary: 'held messages by words, sender, score, time',
+    words: [query],
+    about: [
+      'Lists what the query finds among what waits for a decision, newest first.',
+      ...queryBlocks(
+        'state:released',
+        'state: takes held, releasing, released, unconfirmed, deleted or expired, and then finds more than what waits.',
+      ),
+    ],
+    options: [all, ...paging],
+    examples: [
+      ["quarantine search from:@shop.example -invoice 'score:>12'", 'no invoices, above 12 points'],
+      ['quarantine search to:@example.com \'subject:"your order"\' after:7d', 'of the last week'],
+    ],
+  },
+  {
+    name: 'quarantine show',
+    summary: 'why it is held, for whom, and what happened since',
+    words: [id],
+    about: [
+      "Shows envelope and verdict, what decided, each rule with its score and description, the thresholds of each recipient with where they were set, and what happened to each recipient's copy, step by step.",
+    ],
+    options: [],
+    examples: [
+      [`quarantine show ${exampleId}`, 'everything that is known of it'],
+      [`quarantine show ${exampleId} --json | jq .report`, 'what the scanners said, for programs'],
+    ],
+    exits: [[69, 'no such item']],
+  },
+  {
+    name: 'quarantine export',
+    summary: 'the message itself, as it was scanned',
+    words: [id],
+    about: ['Writes the message, byte for byte as it was scanned, to standard output.'],
+    options: [option('output', 'into this file instead, which must not be there yet')],
+    examples: [
+      [`quarantine export ${exampleId} --output suspicious.eml`, 'into a file'],
+      [`quarantine export ${exampleId} | less`, 'to look at it'],
+    ],
+    exits: [[69, 'no such item, or the file is there already']],
+  },
+] as const satisfies readonly CommandManual[];
+
+const bulk = (what: string) => [
+  option(
+    'all-matching',
+    'all that "quarantine search QUERY" finds; says how many there are, and does nothing',
+  ),
+  option('confirm', `${what} them, if N is how many there are`),
+];
+const stopping: Block =
+  'Ctrl-C stops after the message under way and says how far it got; a second one breaks that message off, too.';
+
+export const actingManuals = [
+  {
+    name: 'quarantine release',
+    summary: 'give held messages back to Postfix',
+    words: [items],
+    about: [
+      'Gives held messages back to Postfix with their envelope and DSN parameters. They are not filtered again. Releasing twice delivers once.',
+    ],
+    options: [
+      option('recipient', 'only for this original recipient; default: everyone for whom it is held'),
+      option('to', 'to another address instead; no delivery status is asked for, the held copies stay held'),
+      option('force', 'needed where the message is infected'),
+      option('again', 'also what an earlier release left unconfirmed: it may arrive twice'),
+      ...bulk('release'),
+    ],
+    notes: [
+      'What became of it is told for each recipient:',
+      {
+        terms: [
+          ['released', 'the return smtpd took it'],
+          ['held', 'the return smtpd could not take it now; it stays held'],
+          ['refused', 'the return smtpd does not want it; it stays held'],
+          ['unconfirmed', 'it may have arrived, nobody can tell'],
+          ['skipped', 'it is not held any more'],
+        ],
+      },
+      stopping,
+    ],
+    examples: [
+      [`quarantine release ${exampleId}`, 'for everyone for whom it is held'],
+      [`quarantine release ${exampleId} --to me@example.com`, 'a copy to somebody else'],
+      ['quarantine release --all-matching from:@partner.example', 'says how many that would be'],
+      ['quarantine release --all-matching from:@partner.example --confirm 8', 'and these 8 go out'],
+    ],
+    exits: [
+      [0, 'released'],
+      [1, 'refused, unconfirmed, or nothing to release'],
+      [69, 'no such item, or infected and no --force'],
+      [75, 'try again'],
+    ],
+  },
+  {
+    name: 'quarantine delete',
+    summary: 'delete held messages',
+    words: [items],
+    about: [
+      'Deletes held copies. With the last copy of an item the message itself is gone. That it was, and who deleted it, stays known for some days, and in the history.',
+    ],
+    options: [option('recipient', "only this recipient's copy"), ...bulk('delete')],
+    notes: [stopping],
+    examples: [
+      [`quarantine delete ${exampleId}`, 'for everyone for whom it is held'],
+      ["quarantine delete --all-matching 'score:>30'", 'says how many that would be'],
+      ["quarantine delete --all-matching 'score:>30' --confirm 340", 'deletes these 340'],
+    ],
+    exits: [
+      [0, 'deleted'],
+      [1, 'nothing to delete'],
+      [69, 'no such item'],
+      [75, 'try again'],
+    ],
+  },
+  {
+    name: 'quarantine learn',
+    summary: 'teach SpamAssassin: spam, ham, or forget it again',
+    words: [{ name: 'spam|ham|forget', takes: ['spam', 'ham', 'forget'] }, items],
+    about: [
+      "Teaches SpamAssassin's Bayes filter the message as it was scanned; spamd must run with --allow-tell. That works as long as the message is there: after a release, too. forget takes back what was learnt.",
+    ],
+    options: bulk('learn'),
+    notes: [stopping],
+    examples: [
+      [`quarantine learn ham ${exampleId}`, 'it was no spam'],
+      ["quarantine learn spam --all-matching 'score:>20 after:1d'", 'says how many that would be'],
+    ],
+    exits: [
+      [0, 'learned'],
+      [1, 'nothing to do for spamd'],
+      [69, 'not allowed, or no such item'],
+      [75, 'try again'],
+    ],
+  },
+] as const satisfies readonly CommandManual[];

@@ -1,0 +1,166 @@
+/**
+ * deb — the Debian package is built, installed into a plain Debian, run as its unit runs it, upgraded, removed, purged.
+ *
+ * Nothing of this machine's dpkg is touched. No systemd runs in the tree, so services are neither started nor stopped;
+ * instead the unit's own restrictions (user, read-only root, system calls, socket families) are put round the process.
+ * `npm run deb:test` builds it as users get it, and asks lintian.
+ */
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  globSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { version } from '../../workers/version.ts';
+import { createTree, isLong, top, type Tree } from './debian.ts';
+import { startJail } from './jail.ts';
+import { assertFilters, startSurroundings, type Surroundings } from './message.ts';
+import { readUnit } from './unit-file.ts';
+
+suite('the Debian package', () => {
+  let around: Surroundings;
+  let tree: Tree;
+  let file: string;
+
+  before(async () => {
+    around = await startSurroundings();
+    file = build(around.folder);
+    tree = createTree();
+    linkSync(file, join(tree.root, 'tmp', basename(file)));
+  });
+  after(async () => {
+    tree?.remove();
+    await around?.stop();
+  });
+
+  /** Runs it in the tree; it must succeed. */
+  function inside(...command: string[]): string {
+    const { code, stdout, stderr } = tree.run(...command);
+    assert.equal(code, 0, `${command.join(' ')}: ${stdout}${stderr}`);
+    return stdout + stderr;
+  }
+
+  const at = (path: string) => join(tree.root, path);
+  /** Owner, group and mode of a path in the tree, by the tree's names. */
+  const ownership = (path: string) => inside('stat', '-c', '%U:%G %a', path).trim();
+  const heldItems = () => globSync('var/lib/sluice/quarantine/*/*/item.json', { cwd: tree.root }).length;
+  const install = () => inside('dpkg', '--force-unsafe-io', '-i', `/tmp/${basename(file)}`);
+
+  test('installs: user, state folder, configuration, command', () => {
+    install();
+    assert.equal(ownership('/var/lib/sluice'), 'sluice:sluice 700');
+    assert.equal(ownership('/etc/sluice'), 'root:sluice 1770');
+    assert.equal(ownership('/etc/sluice/sluice.yaml'), 'root:sluice 640');
+    assert.equal(ownership('/etc/sluice/policies.yaml'), 'sluice:sluice 640');
+    assert.match(inside('sluice', '--version'), new RegExp(version.replaceAll('.', String.raw`\.`)));
+    assert.match(inside('sluice', 'policy', 'check'), /./);
+    for (const unit of globSync('packaging/systemd/*.service', { cwd: top }))
+      assert.ok(existsSync(at(`/lib/systemd/system/${basename(unit)}`)), unit);
+    const enabled = readdirSync(at('/etc/systemd/system/multi-user.target.wants'));
+    assert.deepEqual(
+      enabled.filter((unit) => unit.startsWith('sluice')),
+      ['sluice.service'],
+    );
+  });
+
+  test('`sluice check` runs in it and names what is missing around it', () => {
+    const { code, stdout } = tree.run('sluice', 'check', '--json');
+    assert.equal(code, 1, stdout);
+    assert.match(stdout, /clamd/);
+  });
+
+  test('filters under the restrictions of sluice-filter.service', async () => {
+    const unit = readUnit(at('/lib/systemd/system/sluice-filter.service'));
+    const { uid } = statSync(at('/var/lib/sluice'));
+    const allowed = unit.allowed();
+    assert.ok(
+      allowed.calls.length > 200 && !allowed.calls.includes('chown') && !allowed.calls.includes('setuid'),
+    );
+    const filter = await startJail({
+      folder: around.folder,
+      root: tree.root,
+      user: uid,
+      command: unit.one('ExecStart').split(' '),
+      env: around.env,
+      writable: { [`/var/lib/${unit.one('StateDirectory')}`]: at('/var/lib/sluice') },
+      allowed,
+      isUp: around.isUp,
+    });
+    await assertFilters(around);
+    await filter.stop();
+    assert.deepEqual(readdirSync(at('/var/lib/sluice/spool')), []);
+    assert.equal(heldItems(), 1);
+  });
+
+  test('the backup that docs/deploy.md tells copies every database and what is held', () => {
+    const chapter = readFileSync(join(top, 'docs', 'deploy.md'), 'utf8').split('\n## Backup\n')[1] ?? '';
+    const said = inside('sh', '-ec', /```\n([^]*?)```/.exec(chapter)?.[1] ?? 'exit 1');
+    assert.match(said, /history\.db ledger\.db quarantine\.db/);
+    const copies = readdirSync(at('/var/backups/sluice'));
+    assert.deepEqual(copies.filter((name) => !name.endsWith('.db')).toSorted(), ['quarantine.tar']);
+    const listed = inside('tar', '-tf', '/var/backups/sluice/quarantine.tar');
+    assert.equal(listed.match(/\/item\.json$/gm)?.length, 1);
+  });
+
+  test('an upgrade over itself keeps configuration, policies and what is held', () => {
+    writeFileSync(at('/etc/sluice/sluice.yaml'), 'mode: observe\n');
+    install();
+    assert.equal(readFileSync(at('/etc/sluice/sluice.yaml'), 'utf8'), 'mode: observe\n');
+    assert.equal(ownership('/etc/sluice/policies.yaml'), 'sluice:sluice 640');
+    assert.equal(heldItems(), 1);
+    assert.match(inside('sluice', '--version'), /./);
+  });
+
+  test('removed, it leaves configuration and state; purged, held mail alone, and says so', () => {
+    inside('dpkg', '--remove', 'sluice-mail');
+    for (const gone of ['/usr/bin/sluice', '/usr/lib/sluice', '/lib/systemd/system/sluice.service'])
+      assert.ok(!existsSync(at(gone)), gone);
+    for (const kept of ['/etc/sluice/sluice.yaml', '/var/lib/sluice/quarantine'])
+      assert.ok(existsSync(at(kept)), kept);
+    const said = inside('dpkg', '--purge', 'sluice-mail');
+    assert.match(said, /\/var\/lib\/sluice is kept, its quarantine holds messages \(1\)/);
+    assert.equal(heldItems(), 1);
+    assert.ok(!existsSync(at('/etc/sluice')));
+  });
+
+  test('purged with an empty quarantine, it leaves nothing but its user', () => {
+    inside('rm', '-r', '/var/lib/sluice');
+    install();
+    inside('dpkg', '--purge', 'sluice-mail');
+    for (const gone of ['/etc/sluice', '/var/lib/sluice', '/usr/lib/sluice'])
+      assert.ok(!existsSync(at(gone)), gone);
+  });
+
+  if (isLong) {
+    test('lintian finds no error (needs the package lintian)', () => {
+      const { status, stdout } = spawnSync('lintian', ['--fail-on', 'error', '--allow-root', file], {
+        encoding: 'utf8',
+      });
+      console.log(stdout);
+      assert.equal(status, 0, stdout);
+    });
+  }
+});
+
+/** Builds it out of a copy: the build writes dist/, and a checkout under test stays as it is. */
+function build(folder: string): string {
+  const source = join(folder, 'source');
+  mkdirSync(source);
+  cpSync(top, source, {
+    recursive: true,
+    filter: (path) => !/\/(?:node_modules|\.git|dist)(?:\/|$)/.test(path.slice(top.length)),
+  });
+  symlinkSync(join(top, 'node_modules'), join(source, 'node_modules'));
+  const args = ['packaging/deb/build.ts', '--output', folder, '--compress', isLong ? 'xz' : 'none'];
+  return execFileSync(process.execPath, args, { cwd: source, encoding: 'utf8' }).trim();
+}

@@ -1,0 +1,109 @@
+/**
+ * units — what systemd itself says of our units: no mistake in them, and how exposed they leave the process.
+ *
+ * That Sluice works under these restrictions is shown by deb.test.ts, which runs it with the same system call filter.
+ */
+import assert from 'node:assert/strict';
+import { execFileSync, spawnSync } from 'node:child_process';
+import {
+  copyFileSync,
+  globSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { after, before, suite, test } from 'node:test';
+import { top } from './debian.ts';
+import { readUnit } from './unit-file.ts';
+
+const folder = join(top, 'packaging', 'systemd');
+const units = globSync('*.service', { cwd: folder }).toSorted();
+/** Exposure of the best units that listen on the network is about 1; 10 is no protection at all. */
+const exposureMax = 1.5;
+
+suite('systemd units', () => {
+  let root: string;
+  before(() => {
+    root = mkdtempSync(join(tmpdir(), 'sluice-units-'));
+    const inside = join(root, 'usr/lib/systemd/system');
+    mkdirSync(inside, { recursive: true });
+    mkdirSync(join(root, 'usr/bin'));
+    symlinkSync('usr/bin', join(root, 'bin'));
+    for (const unit of units) copyFileSync(join(folder, unit), join(inside, unit));
+    for (const program of ['sluice', 'kill']) copyFileSync('/bin/true', join(root, 'usr/bin', program));
+    // Targets that the units name; a unit that is missing is a complaint of verify.
+    const system = '/lib/systemd/system';
+    for (const target of globSync('*.{target,slice,mount,path,socket}', { cwd: system }))
+      copyFileSync(join(system, target), join(inside, target));
+  });
+  after(() => rmSync(root, { recursive: true }));
+
+  /** What it complains of in our units. */
+  function verify(name: string): string {
+    const args = ['verify', '--man=no', `--root=${root}`, name];
+    const { stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' });
+    return stderr
+      .split('\n')
+      .filter((line) => /sluice|spoiled/.test(line))
+      .join('\n');
+  }
+
+  for (const unit of units) {
+    // A template is judged as one of its instances.
+    const name = unit.replace('@.', '@1.');
+    test(`${unit}: systemd-analyze verify finds nothing wrong`, () => {
+      assert.equal(verify(name), '');
+    });
+
+    test(`${unit}: exposure of at most ${exposureMax} (systemd-analyze security)`, () => {
+      const args = ['security', '--offline=true', `--threshold=${exposureMax * 10}`, `--root=${root}`, name];
+      const { status, stdout, stderr } = spawnSync('systemd-analyze', args, { encoding: 'utf8' });
+      const verdict = stdout.split('\n').findLast((line) => line.includes('Overall exposure')) ?? stderr;
+      console.log(verdict.trim());
+      assert.equal(status, 0, verdict);
+    });
+  }
+
+  test('systemd-analyze verify would find a misspelt setting', () => {
+    const spoiled = readFileSync(join(folder, 'sluice.service'), 'utf8').replace(
+      'ProtectHome=',
+      'ProtectHom=',
+    );
+    writeFileSync(join(root, 'usr/lib/systemd/system/spoiled.service'), spoiled);
+    assert.match(verify('spoiled.service'), /Unknown key (?:name )?'ProtectHom'/);
+  });
+
+  test('all units protect the machine by the same lines', () => {
+    const protection = (unit: string) => {
+      const { service } = readUnit(join(folder, unit));
+      return service.slice(service.indexOf('User=sluice'));
+    };
+    for (const unit of units) assert.deepEqual(protection(unit), protection('sluice.service'), unit);
+    assert.ok(protection('sluice.service').length > 25);
+  });
+
+  test('a unit waits longer for its end than a message may take, and does not try bad configuration again', () => {
+    for (const unit of units.filter((one) => one !== 'sluice-review.service'))
+      assert.ok(Number(readUnit(join(folder, unit)).one('TimeoutStopSec')) > 300, unit);
+    for (const unit of units)
+      assert.equal(readUnit(join(folder, unit)).one('RestartPreventExitStatus'), '78', unit);
+  });
+
+  test('sysusers.d and tmpfiles.d make the user and the state folder', () => {
+    const etc = join(root, 'etc');
+    mkdirSync(etc, { recursive: true });
+    const [users, files] = ['sysusers', 'tmpfiles'].map((kind) => join(folder, `sluice.${kind}.conf`));
+    execFileSync('systemd-sysusers', [`--root=${root}`, users ?? '']);
+    const entry = execFileSync('grep', ['^sluice:', join(etc, 'passwd')], { encoding: 'utf8' }).split(':');
+    execFileSync('systemd-tmpfiles', ['--create', `--root=${root}`, files ?? '']);
+    const { uid, mode } = statSync(join(root, 'var/lib/sluice'));
+    assert.deepEqual([String(uid), mode & 0o7777], [entry[2], 0o700]);
+    assert.equal(basename(entry[6]?.trim() ?? ''), 'nologin');
+  });
+});
