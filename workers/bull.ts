@@ -15,7 +15,12 @@ import type { Redis } from './redis.ts';
 export type JobState = 'gone' | 'waiting' | 'started';
 
 export type Jobs = {
-  readonly add: (queue: QueueName, job: Job, priority: number) => Promise<void>;
+  /** `arrivalMs`: by Redis' clock, epoch milliseconds; the ages of jobs count from there. */
+  readonly add: (
+    queue: QueueName,
+    job: Job,
+    place: { readonly priority: number; readonly arrivalMs: number },
+  ) => Promise<void>;
   /** False where a worker has it under way; true where it is gone. */
   readonly remove: (queue: QueueName, jobId: string) => Promise<boolean>;
   readonly reorder: (queue: QueueName, jobId: string, priority: number) => Promise<void>;
@@ -57,8 +62,9 @@ export function openJobs(redis: Redis, prefix: string, log: Log): Jobs {
   };
   const queues = { virus: open('virus'), spam: open('spam') };
   return {
-    async add(queue, job, priority) {
-      const options = { jobId: job.jobId, priority, removeOnComplete: true, removeOnFail: true };
+    async add(queue, job, { priority, arrivalMs }) {
+      const removed = { removeOnComplete: true, removeOnFail: true };
+      const options = { jobId: job.jobId, priority, timestamp: arrivalMs, ...removed };
       await queues[queue].add(job.task, job, options);
     },
     remove: async (queue, jobId) => (await queues[queue].remove(jobId, { removeChildren: false })) === 1,

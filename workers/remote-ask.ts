@@ -131,7 +131,8 @@ async function once<A>(asking: Asking<A>, bytes: JobBytes): Promise<Ended<A | Ne
   };
   const waitingOfSender = waiters.waitingOf(queue, sender);
   const { waiter, ended } = waiters.wait({ queue, job, round: roundOf(arrivalMs), accept }, signal);
-  const added = jobs.add(queue, job, priorityOf({ arrivalMs, sizeBytes, waitingOfSender }));
+  const priority = priorityOf({ arrivalMs, sizeBytes, waitingOfSender });
+  const added = jobs.add(queue, job, { priority, arrivalMs });
   added.catch((cause: unknown) => {
     waiter.settle({ kind: 'refused', detail: cause instanceof Error ? cause.message : String(cause) });
   });
@@ -160,7 +161,8 @@ async function conclude<A extends object>(
       return untaken(asking, watch.hindrance(question.queue) ?? 'Redis was away');
     case 'gone':
       if (++tally.lost > againMax) return untaken(asking, 'Redis loses its jobs');
-      tally.failed = way;
+      // With the job it forgot the octets that it had; those elsewhere are still there.
+      if (way.kind === 'redis') tally.failed = way;
       return null;
     default:
       return ended satisfies never;

@@ -1,6 +1,8 @@
 /** queue over Redis — Redis and workers die, hang, forget and refuse while a message is under way. */
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { test } from 'node:test';
+import { freePort } from '../../demo/daemon.ts';
 import type { RedisServer } from '../../demo/redis.ts';
 import type { Act } from '../fakes/clamd.ts';
 import { leftIn, openSite, type Site, until } from './remote-rig.ts';
@@ -81,6 +83,32 @@ for (const { name, begin, end, forgets } of faults) {
     await end(site.redis);
     await accepts(site);
     await until('nothing is left in Redis', async () => (await leftIn(site.redis)).length === 0);
+  });
+}
+
+for (const [way, isApart] of [
+  ['lies in the shared spool', false],
+  ['is fetched from the filter', true],
+] as const) {
+  test(`scan() of a message that ${way} outlives a Redis that forgets`, async (t) => {
+    const { script, release } = heldScript();
+    const redisMore = `messageBytesMax: 300KB, fetch: "127.0.0.1:${await freePort()}"`;
+    const site = await openSite(t, {
+      clamdScript: script,
+      memoryBytesMax: 0,
+      trusts: () => true,
+      ...(isApart ? { redisMore } : { redisMore: 'messageBytesMax: 300KB' }),
+    });
+    await site.startWorker(isApart ? { env: { SLUICE_SPOOL: join(site.folder, 'elsewhere') } } : {});
+    await site.untilSeen(1);
+    const reached = site.clamd.next('end');
+    const scanning = site.scan(letter('b'.repeat(600_000)));
+    await reached;
+    // Before the worker can write the result.
+    await site.redis.ask('FLUSHALL');
+    release();
+    site.clamd.answer('stream: OK\0');
+    assert.deepEqual((await scanning).virus, { kind: 'clean' });
   });
 }
 

@@ -81,6 +81,7 @@ test('a worker drops jobs that are none, and lives', async (t) => {
     deadline: Date.now() + 60_000,
     bytes: { kind: 'redis', key: randomUUID(), pieces: 1 },
   };
+  const place = { priority: 1, arrivalMs: Date.now() };
   const forged: readonly object[] = [
     { ...job, spoolId: '../../../../etc/passwd' },
     { ...job, bytes: { kind: 'spool', folder: '../x', marker: 'a'.repeat(64) } },
@@ -93,16 +94,16 @@ test('a worker drops jobs that are none, and lives', async (t) => {
   ];
   const dropped = () => site.workerLog(worker).split('Dropped a foreign job').length - 1;
   for (const [at, one] of forged.entries()) {
-    await jobs.add('virus', { ...one, jobId: randomUUID() } as Job, 1);
+    await jobs.add('virus', { ...one, jobId: randomUUID() } as Job, place);
     await until(JSON.stringify(one), () => dropped() === at + 1);
   }
-  await jobs.add('virus', { ...job, jobId: randomUUID(), task: 'learn spam' }, 1);
+  await jobs.add('virus', { ...job, jobId: randomUUID(), task: 'learn spam' }, place);
   await until('of another queue', () => site.workerLog(worker).includes('Dropped a job of another queue'));
   assert.equal(site.clamd.conversations.filter(({ command }) => command === 'zINSTREAM').length, 0);
   const asked = site.spamd.conversations.filter(({ command }) => !command.startsWith('PING')).length;
   // One that is late is not worth an answer; one without octets is answered, to nobody.
-  await jobs.add('spam', { ...job, jobId: randomUUID(), deadline: Date.now() - 1_000 }, 1);
-  await jobs.add('spam', { ...job, jobId: randomUUID() }, 1);
+  await jobs.add('spam', { ...job, jobId: randomUUID(), deadline: Date.now() - 1_000 }, place);
+  await jobs.add('spam', { ...job, jobId: randomUUID() }, place);
   await until('the octets are missed', () => site.workerLog(worker).includes('Cannot get the octets'));
   assert.equal(site.spamd.conversations.filter(({ command }) => !command.startsWith('PING')).length, asked);
   const { ticket } = await site.put(letter('x'));

@@ -176,7 +176,7 @@ test('createWatch() puts first who waits since before virtual time went round', 
     deadline: Date.now() + 60_000,
     bytes: { kind: 'redis', key: crypto.randomUUID(), pieces: 1 },
   };
-  await jobs.add('virus', job, 2_000_000);
+  await jobs.add('virus', job, { priority: 2_000_000, arrivalMs: Date.now() });
   waiters.wait({ queue: 'virus', job, round: 0, accept: outcomeOf.virus }, never());
   const presence = {
     isUp: () => true,
