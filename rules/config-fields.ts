@@ -28,6 +28,9 @@ export type RedisConfig = {
   readonly sentinels: readonly Address[];
   /** The name under which Sentinel knows it. */
   readonly master: string;
+  /** What Sentinel itself asks for; null: nothing. */
+  readonly sentinelUser: string | null;
+  readonly sentinelPassword: string | null;
   readonly tls: boolean;
   /** Certificates (PEM) that the server's must come from; null: the system's. */
   readonly caFile: string | null;
@@ -54,11 +57,23 @@ const urlField: Reader<string> = {
   },
 };
 
+/** It says nothing of what it found, as above. */
+const passwordField: Reader<string> = {
+  expects: 'a password in quotation marks',
+  read(node, report) {
+    const value = node.kind === 'scalar' ? node.value : null;
+    if (typeof value === 'string' && value !== '') return value;
+    return report(node, `found none: write ${passwordField.expects}`);
+  },
+};
+
 /** Keys under `redis`. A colon ends the name of a queue in Redis, braces choose a node of a cluster. */
 const redisMembers = {
   url: urlField,
   sentinels: listField(addressField('connect')),
   master: textField('the name that Sentinel knows the master by', 100),
+  sentinelUser: nullableField(textField('the name of a user', 100), 'for the default user'),
+  sentinelPassword: nullableField(passwordField, 'for none'),
   tls: flagField,
   caFile: nullableField(textField('the path of a file', 4000), "for the system's certificates"),
   prefix: scalarField('up to 50 letters, digits, dots, dashes and underscores', (value) =>
@@ -123,7 +138,7 @@ function formatSize(octets: number): string {
 /** A URL, or a map with more; what stands there is never repeated in a problem, because it may hold a password. */
 function redisField(): Reader<RedisConfig> {
   const expects =
-    'a URL like redis://127.0.0.1:6379/0, or a map { url, sentinels, master, tls, caFile, prefix, messageBytesMax, fetch, fetchClients }';
+    'a URL like redis://127.0.0.1:6379/0, or a map { url, sentinels, master, sentinelUser, sentinelPassword, tls, caFile, prefix, messageBytesMax, fetch, fetchClients }';
   return {
     expects,
     read(node, report) {
@@ -137,6 +152,8 @@ function redisField(): Reader<RedisConfig> {
         url,
         sentinels: found.sentinels?.value ?? [],
         master: found.master?.value ?? 'mymaster',
+        sentinelUser: found.sentinelUser?.value ?? null,
+        sentinelPassword: found.sentinelPassword?.value ?? null,
         tls: found.tls?.value ?? url.startsWith('rediss:'),
         caFile: found.caFile?.value ?? null,
         prefix: found.prefix?.value ?? 'sluice',

@@ -183,11 +183,13 @@ function checkRedis(
   place: Place,
   report: Report,
 ): void {
-  const { sentinels, fetch, fetchClients, caFile, tls } = redis;
+  const { sentinels, sentinelUser, sentinelPassword, fetch, fetchClients, caFile, tls } = redis;
   if (sentinels.some(({ kind }) => kind === 'unix'))
     report(place, 'sentinels hold the path of a socket: write host:port, as Sentinel listens');
   if (sentinels.length > 0 && redis.url.startsWith('unix:'))
     report(place, 'sentinels name a master elsewhere, but url is a socket here: write a redis:// URL');
+  if (sentinels.length === 0 && (sentinelUser !== null || sentinelPassword !== null))
+    report(place, 'sentinelUser or sentinelPassword without sentinels: write the addresses of Sentinel');
   if (caFile !== null && !tls) report(place, 'caFile without TLS: write tls: true, or a rediss:// URL');
   if (fetch === null) return;
   if (fetch.kind === 'unix' || isAnyHost(fetch.host))

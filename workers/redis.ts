@@ -86,8 +86,11 @@ export function reasonOf(cause: unknown, redis: RedisConfig): string {
   // A refused connection to a name with several addresses is an AggregateError without a message.
   const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause;
   const text = first instanceof Error ? first.message : String(first);
-  const password = parseRedisUrl(redis.url)?.password ?? null;
-  return password === null ? text : text.replaceAll(password, '***');
+  const secrets = [parseRedisUrl(redis.url)?.password ?? null, redis.sentinelPassword];
+  return secrets.reduce<string>(
+    (shown, secret) => (secret === null ? shown : shown.replaceAll(secret, '***')),
+    text,
+  );
 }
 
 const byRole: Readonly<Record<RedisRole, RedisOptions>> = {
@@ -145,11 +148,18 @@ function addressOf(address: { kind: 'tcp'; host: string; port: number } | { kind
   return address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port };
 }
 
-function sentinelsOf({ sentinels, master, tls }: RedisConfig): RedisOptions {
+function sentinelsOf({ sentinels, master, tls, ...redis }: RedisConfig): RedisOptions {
   const addresses = sentinels.flatMap((one) =>
     one.kind === 'tcp' ? [{ host: one.host, port: one.port }] : [],
   );
   // A master that was made a replica says READONLY: Sentinel knows the new one.
   const reconnectOnError = (error: Error) => error.message.startsWith('READONLY');
-  return { sentinels: addresses, name: master, enableTLSForSentinelMode: tls, reconnectOnError };
+  return {
+    sentinels: addresses,
+    name: master,
+    ...(redis.sentinelUser === null ? {} : { sentinelUsername: redis.sentinelUser }),
+    ...(redis.sentinelPassword === null ? {} : { sentinelPassword: redis.sentinelPassword }),
+    enableTLSForSentinelMode: tls,
+    reconnectOnError,
+  };
 }

@@ -130,6 +130,8 @@ test('parseConfig() reads where Redis is, with nothing but a URL or all there is
   const defaults = {
     sentinels: [],
     master: 'mymaster',
+    sentinelUser: null,
+    sentinelPassword: null,
     tls: false,
     caFile: null,
     prefix: 'sluice',
@@ -145,6 +147,8 @@ test('parseConfig() reads where Redis is, with nothing but a URL or all there is
   url: rediss://h
   sentinels: [a.test:26379, "[::1]:26379"]
   master: mail
+  sentinelUser: sluice
+  sentinelPassword: 'pass: word'
   caFile: ca.pem
   prefix: mail-1
   messageBytesMax: 1MB
@@ -159,6 +163,8 @@ clamd: null
     url: 'rediss://h',
     sentinels: [tcp('a.test', 26379), tcp('::1', 26379)],
     master: 'mail',
+    sentinelUser: 'sluice',
+    sentinelPassword: 'pass: word',
     tls: true,
     caFile: '/etc/sluice/ca.pem',
     prefix: 'mail-1',
@@ -345,6 +351,8 @@ const mistakes: [text: string, ...problems: RegExp[]][] = [
   ['redis: { url: redis://h, messageBytesMax: 1GB }', /write a size from 1KB to 512MB/],
   ['redis: { url: redis://h, caFile: ca.pem }', /caFile without TLS: write tls: true/],
   ['redis: { url: "unix:/r", sentinels: a:1 }', /sentinels name a master elsewhere/],
+  ['redis: { url: redis://h, sentinelPassword: x }', /sentinelPassword without sentinels: write the addr/],
+  ['redis: { url: redis://h, sentinels: a:1, sentinelPassword: 123 }', /write a password in quotation marks/],
   ['redis: { url: redis://h, sentinels: "unix:/s" }', /sentinels hold the path of a socket/],
   [
     'redis: { url: redis://h, fetch: 0.0.0.0:1 }',
@@ -427,6 +435,7 @@ test('parseConfig() never shows a password', () => {
     'redsi://:hunter2@h',
     '{ url: "http://hunter2@h" }',
     '[redis://:hunter2@h]',
+    '{ url: "http://h", sentinels: a:1, sentinelPassword: [hunter2] }',
   ]) {
     const problems = [...problemsOf(`redis: ${redis}`), ...problemsOf(null, { SLUICE_REDIS: redis })];
     assert.ok(problems.length >= 2);

@@ -156,6 +156,22 @@ test('connectRedis() follows Sentinel to the master, and to the next one', async
   assert.equal(await second.ask('GET', 'sluice:a'), '3');
 });
 
+test('connectRedis() proves itself to Sentinel, and never tells its password', async (t) => {
+  const server = await startTestRedis(t);
+  const port = await startSentinel(t, server.folder, server.port, 'hunter2');
+  const configOf = (password: string) =>
+    redisConfigOf(
+      'redis://ignored.test',
+      `sentinels: 127.0.0.1:${port}, master: mail, sentinelPassword: ${password}`,
+    );
+  const { connection } = connected(t, configOf('hunter2'), 'producer');
+  assert.equal(await (await ready(connection)).set('sluice:a', '1'), 'OK');
+  const wrong = connected(t, configOf('wrong2'), 'producer');
+  await heard(wrong.connection, 'error');
+  assert.match(wrong.lines[0] ?? '', /Redis is away/);
+  assert.doesNotMatch(wrong.lines.join(), /wrong2/);
+});
+
 const execute = promisify(execFile);
 
 async function createCertificate(folder: string) {
@@ -166,19 +182,25 @@ async function createCertificate(folder: string) {
   return { cert: ca, key, ca };
 }
 
-async function startSentinel(t: TestContext, folder: string, masterPort: number): Promise<number> {
+async function startSentinel(
+  t: TestContext,
+  folder: string,
+  masterPort: number,
+  password: string | null = null,
+): Promise<number> {
   const port = await freePort();
   const file = join(folder, 'sentinel.conf');
-  await writeFile(
-    file,
-    `port ${port}\nbind 127.0.0.1\ndir ${folder}\nsentinel monitor mail 127.0.0.1 ${masterPort} 1\n`,
-  );
+  const secret = password === null ? [] : [`requirepass ${password}`];
+  const monitor = `sentinel monitor mail 127.0.0.1 ${masterPort} 1`;
+  const lines = [`port ${port}`, 'bind 127.0.0.1', `dir ${folder}`, ...secret, monitor, ''];
+  await writeFile(file, lines.join('\n'));
+  const env = { ...process.env, ...(password === null ? {} : { REDISCLI_AUTH: password }) };
   const sentinel = await startDaemon({
     command: 'redis-server',
     args: [file, '--sentinel'],
     logFile: join(folder, 'sentinel.log'),
     isUp: () =>
-      execute('redis-cli', ['-p', String(port), 'PING']).then(
+      execute('redis-cli', ['-p', String(port), 'PING'], { env }).then(
         ({ stdout }) => stdout.startsWith('PONG'),
         () => false,
       ),
