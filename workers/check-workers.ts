@@ -64,7 +64,7 @@ function judgeBytes(
 ): Finding[] {
   const { redis } = config;
   if (redis === null || workers.length === 0) return [];
-  if (filters.length === 0) return [ok('No filter is alive: whether workers share its spool is not known')];
+  if (filters.length === 0) return [ok(`No filter is alive: ${unknownSpool(config, redis)}`)];
   const apart = workers.filter(({ spools }) => filters.some(({ id }) => !spools.includes(id)));
   if (apart.length === 0) return [ok('All workers share the spool of the filter: they read messages there')];
   const through = `through Redis up to ${sizeText(redis.messageBytesMax)}`;
@@ -74,6 +74,12 @@ function judgeBytes(
     places,
   );
   return [told, ...judgeLarge(config, redis, apart, filters)];
+}
+
+function unknownSpool({ limits }: Config, { fetch, messageBytesMax }: RedisConfig): string {
+  const unknown = 'whether workers share its spool is not known';
+  if (fetch !== null || limits.messageBytes <= messageBytesMax) return unknown;
+  return `${unknown}; where they do not, messages over ${sizeText(messageBytesMax)} need redis.fetch`;
 }
 
 function judgeLarge(
@@ -111,5 +117,6 @@ function placeOf({ host, pid }: { readonly host: string; readonly pid: number })
 }
 
 function sizeText(bytes: number): string {
-  return `${Math.round(bytes / 1024 ** 2)} MB`;
+  const [kilobytes, megabytes] = [Math.round(bytes / 1024), Math.round(bytes / 1024 ** 2)];
+  return kilobytes % 1024 === 0 ? `${megabytes} MB` : `${kilobytes} KB`;
 }

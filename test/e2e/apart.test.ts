@@ -48,8 +48,8 @@ test('workers on another address get every message, small and large, and find wh
   assert.match(stdout, /\b0\/16 ok +0\/4 ok +apart\b/);
   const findings = (await site.cli('check')).stdout;
   assert.match(findings, /ok {4}2 of 2 workers scan for virus, 32 messages at once/);
-  assert.match(findings, /ok {4}2 of 2 workers get messages through Redis up to 1 MB, they share no spool/);
-  assert.match(findings, /ok {4}Messages from 1 MB to 100 MB are fetched from the filter/);
+  assert.match(findings, /ok {4}2 of 2 workers get messages through Redis up to 512 KB, they share no spool/);
+  assert.match(findings, /ok {4}Messages from 512 KB to 100 MB are fetched from the filter/);
 });
 
 async function letters(t: TestContext, site: Awaited<ReturnType<typeof startSite>>): Promise<void> {

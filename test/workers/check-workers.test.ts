@@ -95,7 +95,24 @@ const rows: readonly Row[] = [
     config: `${none}redis: redis://h\nscan: { spam: false }`,
     workers: [worker],
     filters: [],
-    says: [/^ok 1 of 1/, /^ok Worker runs/, /^ok No filter is alive/],
+    says: [
+      /^ok 1 of 1/,
+      /^ok Worker runs/,
+      /^ok No filter is alive: whether .* not known; where they do not, messages over 32 MB need redis\.fetch/,
+    ],
+  },
+  {
+    label: 'no filter, and nothing that Redis does not take',
+    config: `${none}redis: redis://h\nscan: { spam: false }\nlimits: { messageBytes: 32MB }`,
+    workers: [worker],
+    filters: [],
+    says: [/^ok 1 of 1/, /^ok Worker runs/, /^ok No filter is alive: whether .* is not known $/],
+  },
+  {
+    label: 'a limit of less than a megabyte',
+    config: `${none}redis: { url: redis://h, messageBytesMax: 512KB }\nscan: { spam: false }`,
+    workers: [{ ...worker, spools: [] }],
+    says: [/^ok/, /^ok/, /^ok .* through Redis up to 512 KB/, /^fail Messages from 512 KB to 100 MB/],
   },
   {
     label: 'apart, and messages larger than what goes through Redis',
