@@ -66,6 +66,8 @@ export type Presence = {
   readonly seen: () => Seen;
   /** Resolves after the first beat, whatever became of it. */
   readonly firstBeat: Promise<void>;
+  /** Writes what has changed without waiting for the next beat; resolves when it is done, whatever became of it. */
+  readonly tell: () => Promise<void>;
   /** Ends it and takes our key away, so that nobody counts on us. */
   readonly close: () => Promise<void>;
 };
@@ -144,6 +146,11 @@ export function startPresence(options: PresenceOptions): Presence {
     clock,
     seen: () => seen,
     firstBeat,
+    async tell() {
+      // One that is under way may have described us before.
+      await beating;
+      await beatNow();
+    },
     async close() {
       closed = true;
       clearTimeout(timer);

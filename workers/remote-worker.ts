@@ -81,6 +81,7 @@ export async function openWorker(options: {
   // A job's deadline is in Redis' time, and who has no scanner should not begin: know both before the first one.
   await Promise.race([presence.firstBeat, delay(firstBeatMs, undefined, { ref: false })]);
   await scanners.look(clock.now());
+  await presence.tell();
   const taking = {
     id,
     queues,

@@ -23,13 +23,18 @@ const filter: FilterPresence = { ...common, id: 'f1', inFlight: 4, spool: { fold
 type Rig = Presence & { readonly lines: readonly string[]; readonly changes: readonly boolean[] };
 
 /** A filter that beats fast, and ends with the test. */
-function beating(t: TestContext, url: string, me: FilterPresence | WorkerPresence = filter): Rig {
+function beating(
+  t: TestContext,
+  url: string,
+  me: FilterPresence | WorkerPresence = filter,
+  everyMs = 50,
+): Rig {
   const config = redisConfigOf(url);
   const { log, lines } = listeningLog();
   const changes: boolean[] = [];
   const outage = createOutage(config, log);
   const connection = connectRedis(config, 'producer', outage);
-  const options = { connection, prefix: 'sluice', outage, log, everyMs: 50 };
+  const options = { connection, prefix: 'sluice', outage, log, everyMs };
   const onChange = (up: boolean) => void changes.push(up);
   const presence =
     'inFlight' in me
@@ -62,6 +67,19 @@ test('startPresence() is up after the first beat, and sees who else is there', a
   await until('no worker', () => first.seen().workers.length === 0);
   assert.deepEqual(first.changes, [true]);
   assert.deepEqual(first.lines, []);
+});
+
+test('tell() writes at once what has changed', async (t) => {
+  const server = await startTestRedis(t);
+  const me = { ...filter, inFlight: 1 };
+  const presence = beating(t, server.url, me, 60_000);
+  await presence.firstBeat;
+  me.inFlight = 2;
+  await presence.tell();
+  assert.match(await server.ask('GET', 'sluice:filters:f1'), /"inFlight":2/);
+  server.kill('SIGKILL');
+  await presence.tell();
+  assert.equal(presence.isUp(), false);
 });
 
 test('readPresence() sees nobody who said nothing for ten seconds, and no stranger', async (t) => {
