@@ -27,8 +27,11 @@ async function run() {
   const { main } = await import(fromSources ? '../review/cli.ts' : '../dist/review/cli.js');
   // Who reads may have had enough ("| head"): what is being done is done to its end all the same.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+  const code = await main(process.argv.slice(2));
+  // A pipe takes what it has room for, and exit would cut off the rest.
+  for (const stream of [process.stdout, process.stderr]) await new Promise((done) => stream.write('', done));
   // When a command is over the process is: a filter that could not start must not live on with half of its listeners.
-  process.exit(await main(process.argv.slice(2)));
+  process.exit(code);
 }
 
 /** Runs the same command under another Node; signals and the exit code pass through. */
