@@ -2,11 +2,13 @@
  * cli — the command as people and programs use it: words, exit codes, what is said where, and what never gets out.
  */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { commands as manuals, groups } from '../../review/commands.ts';
 import { help } from '../../review/help.ts';
 import { freePort } from '../../demo/daemon.ts';
@@ -46,6 +48,24 @@ async function runAll(lines: readonly (readonly string[])[]): Promise<Answer[]> 
   await once(child, 'close');
   return JSON.parse(text) as Answer[];
 }
+
+test('sluice writes all it has to say, however slowly it is read', async (t) => {
+  const mistakes = Array.from({ length: 10_000 }, (_, at) => `mistake${at}: 1`);
+  const config = configOf(t, '', mistakes.join('\n'));
+  const script = join(top, 'bin/sluice.js');
+  const child = spawn(process.execPath, [script, 'policy', 'check', '--json', '--config', config], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const chunks: Buffer[] = [];
+  // As `| less` does: it reads on when somebody has read.
+  for await (const chunk of child.stdout) {
+    chunks.push(chunk as Buffer);
+    if (chunks.length < 20) await delay(50);
+  }
+  const text = Buffer.concat(chunks).toString();
+  assert.match(text, /mistake9999/);
+  assert.doesNotThrow(() => void JSON.parse(text));
+});
 
 test('sluice says what is wrong with a command line, and exits with 64', async (t) => {
   const config = configOf(t);
