@@ -5,10 +5,10 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, totalmem, release } from 'node:os';
 
-const packages = ['postfix', 'clamav-daemon', 'spamd', 'amavisd-new', 'clamsmtp'];
+const usualPackages = ['postfix', 'clamav-daemon', 'spamd', 'amavisd-new', 'clamsmtp'];
 
 /** Processors, memory, kernel, and the versions of everything measured; one line each. */
-export function describeMachine(): string[] {
+export function describeMachine(packages: readonly string[] = usualPackages): string[] {
   const models = cpus();
   return [
     `${models.length} × ${models[0]?.model ?? 'unknown processor'}, ${Math.round(totalmem() / 2 ** 30)} GB of memory`,

@@ -91,14 +91,13 @@ export function formatReport(measured: readonly Measured[], about: Circumstances
 
 function introduction(about: Circumstances): string[] {
   const { rounds, minutes, foreignShare } = about;
-  const shared = foreignShare > 0.05 ? ' (shared: the absolute figures are too low, the ratios noisier)' : '';
   return [
     '# Performance',
     '',
     `Written by \`${about.command}\` on ${about.date}, in ${minutes.toFixed(0)} minutes; do not edit.`,
     '',
     ...about.machine.map((line) => `- ${line}`),
-    `- Other processes used ${(100 * foreignShare).toFixed(0)} % of the machine's CPU time meanwhile${shared}.`,
+    `- Other processes used ${(100 * foreignShare).toFixed(0)} % of the machine's CPU time meanwhile${sharedText(foreignShare)}.`,
     '',
     `Same machine, same clamd (one signature), same spamd and SpamAssassin rules (two children, local tests only), same`,
     `messages in kind, same sink (Postfix's smtp-sink). Every message is unlike every other, made of real ones padded to`,
@@ -108,8 +107,14 @@ function introduction(about: Circumstances): string[] {
     'only viruses are looked for, sessions keep their connection, as Postfix does under load (and as suits clamsmtpd best);',
     'elsewhere each message has a new one. All filters deliver everything. Load and sink run on the same processors.',
     'amavisd-new and Sluice are fed by LMTP, clamsmtpd by SMTP, which is what it has.',
+    'Scans over Redis have figures of their own: [performance-queue.md](performance-queue.md).',
     '',
   ];
+}
+
+/** What to think of figures that were measured beside other work. */
+export function sharedText(foreignShare: number): string {
+  return foreignShare > 0.05 ? ' (shared: the absolute figures are too low, the ratios noisier)' : '';
 }
 
 function ratioRows({ case: { title, contestants }, runs }: Measured): string[] {
@@ -167,16 +172,19 @@ function stallText(runs: readonly Run[]): string {
   return spreadText(spreadOf(runs.map(({ loop }) => loop?.p99 ?? Number.NaN)), 1);
 }
 
-function spreadText({ median, low, high }: Spread, digits: number): string {
+/** A median, with the extremes where they differ from it. */
+export function spreadText({ median, low, high }: Spread, digits: number): string {
   if (Number.isNaN(median)) return '–';
   const [middle, least, most] = [median, low, high].map((value) => value.toFixed(digits));
   return least === most ? `${middle}` : `${middle} (${least} … ${most})`;
 }
 
-function table(heads: readonly string[], rows: readonly string[]): string[] {
+/** Lines of a table, and an empty one. */
+export function table(heads: readonly string[], rows: readonly string[]): string[] {
   return [row(heads), row(heads.map(() => '---')), ...rows, ''];
 }
 
-function row(cells: readonly string[]): string {
+/** One line of a table. */
+export function row(cells: readonly string[]): string {
   return `| ${cells.join(' | ')} |`;
 }

@@ -93,7 +93,7 @@ async function build(folder: string): Promise<string> {
 }
 
 /** Postfix's own sink: takes everything, keeps nothing. */
-function startSink(folder: string, port: number): Promise<Daemon> {
+export function startSink(folder: string, port: number): Promise<Daemon> {
   return startDaemon({
     command: '/usr/sbin/smtp-sink',
     args: ['-u', 'nobody', `127.0.0.1:${port}`, '1000'],

@@ -14,6 +14,11 @@ export function cpuSecondsOf(pid: number): number {
   return family(pid).reduce((sum, one) => sum + ticksOf(one), 0) / ticksPerSecond;
 }
 
+/** CPU seconds used so far by the first thread of `pid`: for Node the one that runs the event loop. */
+export function firstThreadSecondsOf(pid: number): number {
+  return fieldsOf(readOf(pid, `task/${pid}/stat`), 11, 13) / ticksPerSecond;
+}
+
 /** Resident octets of `pid` and of each of its descendants: shared pages count in each. */
 export function residentOf(pid: number): number[] {
   return family(pid).map((one) => 1024 * statusField(one, 'VmRSS'));
@@ -36,11 +41,13 @@ function family(pid: number): number[] {
 }
 
 function ticksOf(pid: number): number {
-  // The name, in brackets, may hold spaces: fields count from behind it (utime is the 14th of all).
-  const fields = readOf(pid, 'stat')
-    .replace(/^.*\) /s, '')
-    .split(' ');
-  return fields.slice(11, 15).reduce((sum, ticks) => sum + Number(ticks), 0);
+  return fieldsOf(readOf(pid, 'stat'), 11, 15);
+}
+
+/** Sum of fields of a stat file. The name, in brackets, may hold spaces: they count from behind it (utime is the 14th of all). */
+function fieldsOf(stat: string, from: number, to: number): number {
+  const fields = stat.replace(/^.*\) /s, '').split(' ');
+  return fields.slice(from, to).reduce((sum, ticks) => sum + Number(ticks), 0);
 }
 
 /** Empty for a process that is gone: its parent has waited for it, and counts what it used. */
