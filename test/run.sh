@@ -37,4 +37,5 @@ step 'rooms' node --run rooms
 step 'unit tests' node --run unit
 step 'demonstration' as_root node demo/main.ts --once
 step 'end to end, with the real daemons' as_root node --run e2e
+step 'scans over Redis, with workers in other processes' as_root node --run redis
 printf '\nnpm test: all steps passed\n'

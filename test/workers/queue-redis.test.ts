@@ -59,6 +59,32 @@ test('learn() reaches a worker that has a spamd', async (t) => {
   await until('nothing is left in Redis', async () => (await leftIn(site.redis)).length === 0);
 });
 
+test('scan(), learn() and who is there ask of Redis only what 6.2 knows, and so every Valkey', async (t) => {
+  const site = await openSite(t);
+  await site.startWorker();
+  await site.untilSeen(1);
+  const stop = new AbortController();
+  const cancelled = site.scan(letter('cancelled'), stop.signal);
+  stop.abort();
+  await cancelled;
+  const octets = letter('x');
+  await site.scan(octets);
+  const read = async function* () {
+    yield Buffer.from(octets);
+  };
+  await site.queue.learn(read, octets.length, 'spam', never());
+  const stats = await site.redis.ask('INFO', 'commandstats');
+  const names = [...stats.matchAll(/^cmdstat_([a-z]+)/gm)].map(([, name = '']) => name);
+  const used = [...new Set(names)].filter((name) => name !== 'config');
+  assert.ok(used.length > 20 && used.includes('bzpopmin') && used.includes('evalsha'), used.join());
+  t.diagnostic(used.toSorted().join(' '));
+  for (const name of used) {
+    const docs = (await site.redis.ask('COMMAND', 'DOCS', name)).split('\n');
+    const [major = 9, minor = 9] = (docs[docs.indexOf('since') + 1] ?? '').split('.').map(Number);
+    assert.ok(major < 6 || (major === 6 && minor <= 2), `${name} came with ${major}.${minor}`);
+  }
+});
+
 for (const [label, options, way] of [
   ['through Redis, in memory', {}, 'redis'],
   ['through the shared spool', { memoryBytesMax: 0 }, 'spool'],

@@ -172,6 +172,29 @@ function parsed(text: string): Config {
   return config;
 }
 
+/** A short message. */
+export const letter = (body: string): string => `Subject: x\r\n\r\n${body}\r\n`;
+
+/** A script that clamd follows until `release` is called. */
+export function heldScript(): { script: (ClamdAct | null)[]; release: () => void } {
+  const script: (ClamdAct | null)[] = [{ at: 'end', do: 'hang' }];
+  return { script, release: () => void script.splice(0, script.length, null) };
+}
+
+/** Scans go through again, by a worker. */
+export async function accepts(site: Site): Promise<void> {
+  const asked = () => site.clamd.conversations.filter(({ command }) => command === 'zINSTREAM').length;
+  await until(
+    'mail is accepted again',
+    async () => {
+      const before = asked();
+      const report = await site.scan(letter('again'));
+      return report.virus.kind === 'clean' && report.spam.kind === 'scored' && asked() > before;
+    },
+    5_000,
+  );
+}
+
 /** Asks again and again until it is so; fails after `withinMs`. */
 export async function until(
   what: string,
