@@ -44,7 +44,7 @@ test('scan() of a message that kills its workers is poison, and never touches th
     scanning,
     (async (): Promise<never> => {
       for (;;) {
-        await until('a worker has it', () => asked() > deaths);
+        await until('a worker has it', () => asked() > deaths, 30_000);
         deaths++;
         worker.kill('SIGKILL');
         worker = await site.startWorker();

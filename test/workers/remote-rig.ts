@@ -38,7 +38,7 @@ export type Site = {
   put(octets: string | Buffer, sender?: string): Promise<{ message: SpooledMessage; ticket: Ticket }>;
   /** Puts and scans. */
   scan(octets: string | Buffer, signal?: AbortSignal): Promise<ScanReport>;
-  /** One more worker process; `more` is YAML. It takes jobs when this resolves. */
+  /** One more worker process; `more` is YAML. It takes jobs when this resolves, and the filter knows of it unless Redis is away. */
   startWorker(options?: { scanners?: string; more?: string; env?: NodeJS.ProcessEnv }): Promise<Daemon>;
   workerLog(worker: Daemon): string;
   /** Resolves when the filter knows of so many workers, and what they share. */
@@ -150,6 +150,12 @@ ${options.more ?? ''}
         // As of listeners that pile up, or of a promise that nobody waits for.
         assert.doesNotMatch(readFileSync(logFile, 'utf8'), /Warning|Unexpected error/);
       });
+      // Where it took long to start, the filter thinks until its next look that no worker is there, and asks none.
+      const { view } = queue;
+      await until(
+        'the filter sees the worker',
+        () => view?.isUp() !== true || view.seen().workers.some(({ pid }) => pid === worker.pid),
+      );
       return worker;
     },
     untilSeen: (count) =>
