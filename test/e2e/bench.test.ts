@@ -38,3 +38,17 @@ test('bench names its cases to whoever asks for one that is not there', () => {
   assert.equal(status, 64);
   assert.match(stderr, /no case none; there are: both-5k, /);
 });
+
+test('bench:queue --short measures whole filters over Redis and in one process', () => {
+  const script = join(top, 'test', 'bench', 'queue.ts');
+  const run = (...words: string[]) => spawnSync(process.execPath, [script, ...words], { encoding: 'utf8' });
+  const { status, stdout, stderr } = run('--short', '--part', 'filter');
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /^\| messages\/s of 5 KB, filter \+ Redis \+ one worker \| ≥ 1200 \| \d+ \|/m);
+  assert.match(stdout, /^\| over Redis \| \d+ \| \d+\.\d\d \|/m);
+  const unknown = run('--part', 'none');
+  assert.deepEqual(
+    [unknown.status, unknown.stderr],
+    [64, 'bench: no part none; there are: door, filter, scaling\n'],
+  );
+});
