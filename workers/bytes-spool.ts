@@ -19,6 +19,8 @@ const markerName = 'marker';
 const secretBytes = 32;
 const pieceBytes = 262_144;
 const spoolIdPattern = /^[0-9a-f]{32}$/;
+/** A filter that is not seen for so long is gone, and not only forgotten by an emptied Redis. */
+const proofMs = 60_000;
 
 /** Writes a new secret into the folder of an instance. */
 export async function markSpool(folder: string): Promise<SpoolMark> {
@@ -36,6 +38,24 @@ export async function sharesSpool(spool: string, { folder, marker }: SpoolMark):
   } catch {
     return false; // no such folder here, or not for us
   }
+}
+
+/**
+ * Remembers which filters' spools were proved to be `spool`: gives the ids of those that were, now or within the last minute,
+ * unless their proof fails. `now`: monotonic milliseconds.
+ */
+export function createProofs(spool: string, now: () => number = () => performance.now()) {
+  const provedAt = new Map<string, number>();
+  return async (
+    filters: readonly { readonly id: string; readonly spool: SpoolMark | null }[],
+  ): Promise<readonly string[]> => {
+    for (const { id, spool: mark } of filters) {
+      if (mark !== null && (await sharesSpool(spool, mark))) provedAt.set(id, now());
+      else provedAt.delete(id);
+    }
+    for (const [id, at] of provedAt) if (now() - at > proofMs) provedAt.delete(id);
+    return [...provedAt.keys()];
+  };
 }
 
 /**

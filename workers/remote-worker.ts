@@ -8,12 +8,12 @@ import { hostname } from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Config, RedisConfig } from '../rules/config.ts';
 import { createSources } from './bytes-read.ts';
-import { sharesSpool } from './bytes-spool.ts';
+import { createProofs } from './bytes-spool.ts';
 import { createScannerClients, type ScannerClients, scanningShare } from './clients.ts';
 import { PermFail } from './fail.ts';
 import type { QueueName } from './job.ts';
 import { type Log, silentLog } from './log.ts';
-import { type Presence, startPresence, type WorkerPresence } from './presence.ts';
+import { startPresence, type WorkerPresence } from './presence.ts';
 import { connectRedis, createOutage } from './redis.ts';
 import { hearCancels } from './remote-cancel.ts';
 import { createScannerWatch, type ScannerWatch } from './remote-scanners.ts';
@@ -48,6 +48,7 @@ export async function openWorker(options: {
   const subscriber = connectRedis(redis, 'subscriber', outage);
   // Asked each second: only a change is worth a line.
   const scanners = createScannerWatch(clientsFor(config, queues, silentLog), log);
+  const prove = createProofs(config.spool);
   let spools: readonly string[] = [];
   let monitor: WorkerMonitor | null = null;
   const around = { id, config, queues, scanners, running: (queue: QueueName) => work.running(queue) };
@@ -96,7 +97,7 @@ export async function openWorker(options: {
   const takers = openTakers(taking);
   const looking = startLooking(log, async () => {
     await scanners.look(clock.now());
-    spools = await sharedSpools(config.spool, presence);
+    spools = await prove(presence.seen().filters);
     await takers.decide();
   });
   return {
@@ -147,13 +148,6 @@ function createDescription(around: {
     const self = { id, host: hostname(), pid: process.pid, version, startedAt };
     return { ...self, virus: of('virus'), spam: of('spam'), spools: [...spools()] };
   };
-}
-
-async function sharedSpools(spool: string, presence: Presence): Promise<readonly string[]> {
-  const shared: string[] = [];
-  for (const { id, spool: mark } of presence.seen().filters)
-    if (mark !== null && (await sharesSpool(spool, mark))) shared.push(id);
-  return shared;
 }
 
 /** Looks around each second, and besides when somebody has a reason to; what goes wrong is logged. */

@@ -10,7 +10,7 @@ import { type TestContext, test } from 'node:test';
 import { fetchBytes, openFetchServer } from '../../workers/bytes-fetch.ts';
 import { createLeases } from '../../workers/bytes-lease.ts';
 import { createSources, openMessage } from '../../workers/bytes-read.ts';
-import { markSpool, readShared, sharesSpool } from '../../workers/bytes-spool.ts';
+import { createProofs, markSpool, readShared, sharesSpool } from '../../workers/bytes-spool.ts';
 import { TempFail } from '../../workers/fail.ts';
 import type { JobBytes } from '../../workers/job.ts';
 import { silentLog } from '../../workers/log.ts';
@@ -53,6 +53,20 @@ test('readShared() reads a message of a folder whose secret is the right one', a
   await writeFile(join(folder, spoolId), octets);
   assert.equal(await sharesSpool(spool, mark), true);
   assert.ok((await read(readShared(spool, mark, spoolId))).equals(octets));
+});
+
+test('createProofs() outlives a Redis that forgets who is there, and neither a filter nor a wrong secret', async (t) => {
+  const { spool, mark } = await openSpool(t);
+  let now = 0;
+  const prove = createProofs(spool, () => now);
+  const filter = { id: 'f1', spool: mark };
+  assert.deepEqual(await prove([filter, { id: 'f2', spool: null }]), ['f1']);
+  now = 60_000;
+  assert.deepEqual(await prove([]), ['f1']);
+  now = 60_001;
+  assert.deepEqual(await prove([]), []);
+  assert.deepEqual(await prove([filter]), ['f1']);
+  assert.deepEqual(await prove([{ ...filter, spool: { ...mark, marker: 'a'.repeat(64) } }]), []);
 });
 
 test('readShared() refuses another secret, no secret, links, pipes, folders, and names that are none of ours', async (t) => {
