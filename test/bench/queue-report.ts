@@ -3,7 +3,7 @@
  *
  * Pure: takes what was measured, gives text. Differences and ratios are of the same round, medians over the rounds.
  */
-import { differenceOf, type Spread, spreadOf } from './figures.ts';
+import { differenceOf, ratioOf, type Spread, spreadOf } from './figures.ts';
 import type { DoorFigures, FilterFigures, Rates, ScalingFigures } from './queue-parts.ts';
 import { type Circumstances, row, sharedText, spreadText, table } from './report.ts';
 
@@ -80,13 +80,17 @@ function linear(scaling: ScalingFigures): string {
   return line(
     `of linear growth, 1 to ${slotsMost} slots`,
     `≥ ${linearLeast}`,
-    share.toFixed(3),
-    share >= linearLeast,
+    spreadText(share, 3),
+    share.median >= linearLeast,
   );
 }
 
-function shareOf(scaling: ScalingFigures, slots: number): number {
-  return (scaling.get(slots) ?? Number.NaN) / (slots * (scaling.get(1) ?? Number.NaN));
+function shareOf(scaling: ScalingFigures, slots: number): Spread {
+  const alone = scaling.get(1) ?? [];
+  return ratioOf(
+    scaling.get(slots) ?? [],
+    alone.map((perSecond) => perSecond * slots),
+  );
 }
 
 /** What Redis may hold of a message in flight, but for its octets (check-redis.ts). */
@@ -171,12 +175,12 @@ function rateTable(rates: DoorFigures['rates']): string[] {
 
 function formatScaling(scaling: ScalingFigures): string[] {
   const rows = [...scaling].map(([slots, perSecond]) =>
-    row([String(slots), perSecond.toFixed(1), shareOf(scaling, slots).toFixed(3)]),
+    row([String(slots), spreadText(spreadOf(perSecond), 1), spreadText(shareOf(scaling, slots), 3)]),
   );
   return [
     '## Slots',
     '',
-    'Scanners that take 100 ms; one worker with so many slots for each of them, four messages in flight for each slot.',
+    'Scanners that take 100 ms; one worker with so many slots for each of them, four messages in flight for each slot, three rounds.',
     '',
     ...table(['slots', 'messages/s', 'of linear'], rows),
   ];

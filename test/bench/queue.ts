@@ -18,8 +18,8 @@ import { cpuSecondsOf } from './usage.ts';
 
 const parts = ['door', 'filter', 'scaling'] as const;
 
-const full: Size = { rounds: 5, messages: 4000, alone: 400, perSlot: 60 };
-const short: Size = { rounds: 1, messages: 300, alone: 50, perSlot: 10 };
+const full: Size = { rounds: 5, messages: 4000, alone: 400, perSlot: 30 };
+const short: Size = { rounds: 1, messages: 300, alone: 50, perSlot: 5 };
 
 process.exitCode = await main(process.argv.slice(2));
 // Doors of this process may still hold a connection that is being made.
