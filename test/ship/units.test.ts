@@ -19,6 +19,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
+import { partNodeOptions } from '../../review/supervisor.ts';
 import { top } from './debian.ts';
 import { readUnit } from './unit-file.ts';
 
@@ -92,7 +93,26 @@ suite('systemd units', () => {
     for (const unit of units.filter((one) => one !== 'sluice-review.service'))
       assert.ok(Number(readUnit(join(folder, unit)).one('TimeoutStopSec')) > 300, unit);
     for (const unit of units)
-      assert.equal(readUnit(join(folder, unit)).one('RestartPreventExitStatus'), '78', unit);
+      assert.equal(readUnit(join(folder, unit)).one('RestartPreventExitStatus'), '64 78', unit);
+  });
+
+  test('a unit that starts a part starts Node as `sluice run` would', () => {
+    for (const unit of units) {
+      const options = readUnit(join(folder, unit))
+        .all('Environment')
+        .filter((line) => line.startsWith('NODE_OPTIONS='));
+      // `sluice run all` tells its parts itself.
+      const wanted = unit === 'sluice.service' ? [] : [`NODE_OPTIONS=${partNodeOptions.join(' ')}`];
+      assert.deepEqual(options, wanted, unit);
+    }
+  });
+
+  test('a worker writes nowhere and does not see the quarantine', () => {
+    const worker = readUnit(join(folder, 'sluice-worker@.service'));
+    for (const setting of ['StateDirectory', 'ReadWritePaths', 'RuntimeDirectory'])
+      assert.equal(worker.one(setting), '', setting);
+    assert.equal(worker.one('InaccessiblePaths'), '-/var/lib/sluice/quarantine');
+    assert.equal(worker.one('ExecStart'), '/usr/bin/sluice run worker --scanners ${SCANNERS}');
   });
 
   test('sysusers.d and tmpfiles.d make the user and the state folder', () => {
