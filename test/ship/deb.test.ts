@@ -91,7 +91,11 @@ suite('the Debian package', () => {
     const state = unit.one('StateDirectory');
     const writable = state === '' ? {} : { [`/var/lib/${state}`]: at(`/var/lib/${state}`) };
     return startJail({
-      ...{ folder: around.folder, root: tree.root, user: uid, command, allowed: unit.allowed() },
+      folder: around.folder,
+      root: tree.root,
+      user: uid,
+      command,
+      allowed: unit.allowed(),
       env: { ...own, ...more.env },
       writable: { ...writable, ...more.writable },
       isUp: more.isUp,

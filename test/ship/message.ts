@@ -65,7 +65,12 @@ export async function startSurroundings(): Promise<Surroundings> {
   const workerEnv = { SLUICE_REDIS: redis.url, ...scanners, SLUICE_HEALTH_WORKER: `127.0.0.1:${workerPort}` };
   const owned = started.move();
   return {
-    ...{ folder, sink, lmtpPort, env, filterEnv, workerEnv },
+    folder,
+    sink,
+    lmtpPort,
+    env,
+    filterEnv,
+    workerEnv,
     isUp: async () => (await accepts(lmtpPort)) && (await isReady(healthPort)),
     isWorkerUp: () => isReady(workerPort),
     stop: () => owned.disposeAsync(),

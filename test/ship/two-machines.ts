@@ -109,7 +109,10 @@ function writeMachines(a: string, b: string): { user: string } {
   chmodSync(join(a, 'arrived'), 0o777);
   execFileSync('sh', ['-ec', certificate], { cwd: a, stdio: 'pipe' });
   cpSync(join(a, 'redis-cert.pem'), join(b, 'redis-cert.pem'));
-  writeFileSync(join(a, 'redis.conf'), `${redis}user admin on >geheim ~* &* +@all\n`);
+  writeFileSync(
+    join(a, 'redis.conf'),
+    `${redis.replaceAll('/etc/redis/', '')}user admin on >geheim ~* &* +@all\n`,
+  );
   writeFileSync(join(a, 'sluice.yaml'), filter.replace('  fetch:', '  messageBytesMax: 1MB\n  fetch:'));
   writeFileSync(join(b, 'sluice.yaml'), worker);
   return { user: /^user sluice .*$/m.exec(redis)?.[0] ?? '' };
