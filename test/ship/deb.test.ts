@@ -64,6 +64,12 @@ suite('the Debian package', () => {
     assert.equal(ownership('/etc/sluice/policies.yaml'), 'sluice:sluice 640');
     assert.match(inside('sluice', '--version'), new RegExp(version.replaceAll('.', String.raw`\.`)));
     assert.match(inside('sluice', 'policy', 'check'), /./);
+    // The commands that docs/deploy.md goes on with.
+    for (const said of ['/usr/share/doc/sluice-mail/sluice.cf', '/etc/sluice/policies.yaml']) {
+      assert.ok(chapter('One machine, Debian package').includes(said), said);
+      assert.ok(existsSync(at(said)), said);
+    }
+    assert.match(inside('sluice', 'postfix'), /^content_filter = scan:/m);
     for (const unit of globSync('packaging/systemd/*.service', { cwd: top }))
       assert.ok(existsSync(at(`/lib/systemd/system/${basename(unit)}`)), unit);
     const enabled = readdirSync(at('/etc/systemd/system/multi-user.target.wants'));
