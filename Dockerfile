@@ -27,12 +27,13 @@ COPY --from=build /opt/sluice /opt/sluice
 COPY packaging/image/healthcheck.js /opt/sluice/healthcheck.js
 RUN ln -s /opt/sluice/node /usr/local/bin/node && ln -s /opt/sluice/bin/sluice.js /usr/local/bin/sluice
 
-ENV NODE_ENV=production
+# A small young generation, as `sluice run` gives its parts: less memory, shorter stalls.
+ENV NODE_ENV=production NODE_OPTIONS=--max-semi-space-size=2
 USER 10001:10001
 WORKDIR /var/lib/sluice
 VOLUME ["/var/lib/sluice"]
 # LMTP, SMTP, the review screen, health and metrics of filter, worker and review. Nothing listens beyond loopback unless
-# sluice.yaml says so.
+# sluice.yaml says so. A port for redis.fetch is what sluice.yaml makes it.
 EXPOSE 10023 10024 8025 9025 9026 9027
 # Stops taking mail, finishes what is in flight: give it as long as limits.deadlineSeconds (docker stop --time 310).
 STOPSIGNAL SIGTERM

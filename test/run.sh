@@ -3,7 +3,7 @@
 #
 # usage: sh test/run.sh
 #
-# Works in a clean checkout, as root or as a user with sudo (Postfix needs root: the demonstration and test/e2e).
+# Works in a clean checkout, as root or as a user with sudo (the demonstration, test/ship and test/e2e need root).
 set -eu
 
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
@@ -36,6 +36,7 @@ step 'lint' node --run lint
 step 'rooms' node --run rooms
 step 'unit tests' node --run unit
 step 'demonstration' as_root node demo/main.ts --once
+step 'what is shipped: units, image, Debian package, compose.yaml' as_root node --run ship:short
 step 'end to end, with the real daemons' as_root node --run e2e
 step 'scans over Redis, with workers in other processes' as_root node --run redis
 printf '\nnpm test: all steps passed\n'

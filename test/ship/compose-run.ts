@@ -1,168 +1,71 @@
 /**
- * compose-run — what `docker compose up` would start, without Docker: every image of compose.yaml built, each container
- * in a network of its own at compose.yaml's address, mail from a client into Postfix and through to a mailbox.
+ * compose-run — compose.yaml, running: mail from a client into Postfix, through filter, Redis and two workers, back, and on
+ * to a mailbox.
  *
- * usage: node --test test/ship/compose-run.ts   (part of npm run image:test; some minutes)
+ * usage: node --test test/ship/compose-run.ts   (part of npm run ship; some minutes)
  *
- * clamd gets the signature of EICAR alone. Redis and workers join once `sluice run worker` is there: `parts` below.
+ * clamd gets the signature of EICAR alone, and Postfix has mailboxes in place of another server; all else is compose.yaml's.
  */
 import assert from 'node:assert/strict';
-import {
-  chownSync,
-  cpSync,
-  globSync,
-  mkdirSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { globSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { eicar } from '../../demo/clamd.ts';
-import type { Daemon } from '../../demo/daemon.ts';
-import { top } from './debian.ts';
-import { type BuiltImage, openWorkshop, type Workshop } from './image.ts';
-import { type Jail, startJail } from './jail.ts';
-import { createNetwork, type Network } from './network.ts';
+import { gtube } from '../e2e/mails.ts';
+import { addressOf, serviceOf } from './compose-file.ts';
+import { type ComposeSite, openComposeSite, smtpAddress } from './compose-site.ts';
+import type { Exec } from './jail.ts';
 
-const addresses = {
-  postfix: '10.77.0.2',
-  filter: '10.77.0.10',
-  clamav: '10.77.0.20',
-  spamassassin: '10.77.0.21',
-  client: '10.77.0.100',
-};
-/** What compose.yaml adds for Postfix. */
-const postfixRights = ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'KILL', 'NET_BIND_SERVICE', 'SETGID', 'SETUID'];
 const mailboxes = {
   POSTFIX_myhostname: 'mail.example.com',
+  POSTFIX_relay_domains: '',
   POSTFIX_virtual_mailbox_domains: 'example.com',
   POSTFIX_virtual_mailbox_base: '/mailboxes',
   POSTFIX_virtual_mailbox_maps: 'static:Maildir/',
   POSTFIX_virtual_uid_maps: 'static:10001',
   POSTFIX_virtual_gid_maps: 'static:10001',
 };
+const workers = ['worker-1', 'worker-2'];
+/** Over 256 KiB: workers read it out of the filter's spool. */
+const long = 'An ordinary line about an ordinary order.\r\n'.repeat(20_000);
 
 suite('compose.yaml, running', () => {
-  let workshop: Workshop;
-  let network: Network;
-  let folder: string;
-  const images: BuiltImage[] = [];
-  const daemons: Daemon[] = [];
+  let site: ComposeSite;
+  let filter: Exec;
+  let postfix: Exec;
+  const inWorkers: Exec[] = [];
 
   before(async () => {
-    workshop = openWorkshop();
-    folder = mkdtempSync(join(tmpdir(), 'sluice-compose-'));
-    network = createNetwork(folder, addresses);
-    const signatures = volume('signatures');
+    site = openComposeSite();
     const hex = Buffer.from(eicar(), 'latin1').toString('hex');
-    writeFileSync(join(signatures, 'test.ndb'), `Eicar-Test-Signature:0:*:${hex}\n`, { mode: 0o644 });
-    await start('clamav', 'packaging/compose/clamav/Dockerfile', {
-      writable: { '/var/lib/clamav': signatures },
-      isUp: probe('clamdscan', '--ping', '1'),
-    });
-    await start('spamassassin', 'packaging/compose/spamassassin/Dockerfile', {
-      writable: { '/var/lib/spamassassin': volume('rules') },
-      isUp: probe('spamc', '-d', '127.0.0.1', '-p', '1783', '-K'),
-    });
-    // Without redis, which this Sluice refuses still: the filter scans itself.
-    const settings = join(folder, 'sluice');
-    cpSync(join(top, 'packaging/compose/sluice'), settings, { recursive: true });
-    const file = join(settings, 'sluice.yaml');
-    writeFileSync(file, readFileSync(file, 'utf8').replace(/^redis:.*$/m, ''));
-    await start('filter', 'Dockerfile', {
-      command: ['run', 'filter'],
-      readable: { '/etc/sluice': settings },
-      writable: { '/var/lib/sluice': volume('state', 10_001), '/var/spool/sluice': volume('spool', 10_001) },
-      isUp: probe('node', '/opt/sluice/healthcheck.js'),
-    });
-    await start('postfix', 'packaging/compose/postfix/Dockerfile', {
-      writable: { '/mailboxes': volume('mailboxes', 10_001) },
+    const signature = `Eicar-Test-Signature:0:*:${hex}\n`;
+    writeFileSync(join(site.volume('signatures'), 'test.ndb'), signature, { mode: 0o644 });
+    for (const service of ['clamav', 'spamassassin', 'redis']) await site.start(service);
+    filter = await site.start('filter');
+    assert.equal(workers.length, serviceOf('worker').deploy?.replicas);
+    for (const host of workers) inWorkers.push(await site.start('worker', { host }));
+    postfix = await site.start('postfix', {
       env: mailboxes,
-      capabilities: postfixRights.map((name) => `CAP_${name}`),
-      rootWritable: true,
-      isUp: () => succeeds('client', 'bash', '-c', `exec 3<>/dev/tcp/${addresses.postfix}/25`),
+      writable: { '/mailboxes': site.volume('mailboxes') },
     });
   });
-  after(async () => {
-    for (const daemon of daemons.toReversed()) await daemon.stop();
-    network?.remove();
-    for (const image of images) image.remove();
-    workshop?.close();
-    if (folder !== undefined) rmSync(folder, { recursive: true });
-  });
-
-  type Probe = (host: string, root: string) => boolean;
-  type Part = Pick<Jail, 'writable'> &
-    Partial<Pick<Jail, 'command' | 'env' | 'readable' | 'capabilities' | 'rootWritable'>> & {
-      readonly isUp: Probe;
-    };
-
-  /** Whether a command succeeds in a host's network; startDaemon asks again until it does. */
-  function succeeds(host: string, command: string, ...args: readonly string[]): boolean {
-    try {
-      network.run(host, command, ...args);
-      return true;
-    } catch {
-      // Not yet.
-      return false;
-    }
-  }
-
-  /** A command of the image, as HEALTHCHECK runs it. */
-  function probe(...command: readonly [string, ...string[]]): Probe {
-    return (host, root) => succeeds(host, 'chroot', root, ...command);
-  }
-
-  function volume(name: string, owner?: number): string {
-    const path = join(folder, name);
-    mkdirSync(path, { mode: 0o755 });
-    if (owner !== undefined) chownSync(path, owner, owner);
-    return path;
-  }
-
-  async function start(host: keyof typeof addresses, dockerfile: string, part: Part): Promise<void> {
-    const image = workshop.build(dockerfile);
-    images.push(image);
-    const { root, config } = image;
-    const { Entrypoint = [], User = '' } = config as { Entrypoint?: string[]; User?: string };
-    const [user, group] = idsOf(root, User);
-    for (const path of Object.values(part.writable ?? {})) chownSync(path, user === 0 ? 10_001 : user, group);
-    const daemon = await startJail({
-      ...part,
-      folder,
-      root,
-      user,
-      group,
-      command: [...Entrypoint, ...(part.command ?? [])],
-      env: { PATH: '/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', ...part.env },
-      readable: { '/etc/hosts': network.hostsFile, ...part.readable },
-      network: network.pathOf(host),
-      isUp: async () => part.isUp(host, root),
-    });
-    daemons.push(daemon);
-  }
+  after(() => site?.stop());
 
   /** One message from the client's host to Postfix's port 25. */
-  function send(to: string, message: string): void {
-    const file = join(folder, 'message');
-    writeFileSync(file, message);
-    network.run(
-      'client',
-      'smtp-source',
-      '-c',
-      '-F',
-      file,
-      '-f',
-      'anna@partner.example',
-      '-t',
-      to,
-      `${addresses.postfix}:25`,
-    );
+  function send(message: string): void {
+    const file = join(site.folder, 'message');
+    // smtp-source makes line ends of its own.
+    writeFileSync(file, message.replaceAll('\r\n', '\n'));
+    const words = ['-c', '-F', file, '-f', 'anna@partner.example', '-t', 'bob@example.com', smtpAddress];
+    site.network.run('client', 'smtp-source', ...words);
   }
+
+  const arrivals = () =>
+    globSync('mailboxes/Maildir/new/*', { cwd: site.folder }).map((file) =>
+      readFileSync(join(site.folder, file), 'utf8'),
+    );
+  const held = () => globSync('state/quarantine/*/*/item.json', { cwd: site.folder }).length;
 
   async function until<T>(what: () => T | undefined | false): Promise<T> {
     for (let tries = 0; tries < 300; tries++) {
@@ -170,50 +73,83 @@ suite('compose.yaml, running', () => {
       if (found !== undefined && found !== false) return found;
       await delay(100);
     }
-    throw new Error(`Not within 30 s; logs:\n${logsOf(folder)}`);
+    throw new Error(`Not within 30 s; logs:\n${site.logs()}`);
   }
 
+  /** How many jobs both workers did, by queue and result. */
+  function jobsDone(): Record<string, number> {
+    const done: Record<string, number> = {};
+    for (const inside of inWorkers) {
+      const { stdout } = inside(
+        'node',
+        '-e',
+        'fetch("http://127.0.0.1:9026/metrics").then((r) => r.text()).then(console.log)',
+      );
+      for (const [, queue, result, count] of stdout.matchAll(
+        /^sluice_jobs_total\{queue="(\w+)",result="(\w+)"\} (\d+)$/gm,
+      ))
+        done[`${queue} ${result}`] = (done[`${queue} ${result}`] ?? 0) + Number(count);
+    }
+    return done;
+  }
+
+  test('two workers that share the spool are there', () => {
+    const { code, stdout, stderr } = filter('sluice', 'queue', 'status', '--json');
+    assert.equal(code, 0, stdout + stderr);
+    const status = JSON.parse(stdout) as { workers: { spools: string[] }[]; filters: unknown[] };
+    assert.deepEqual(
+      status.workers.map(({ spools }) => spools.length),
+      [1, 1],
+    );
+    assert.equal(status.filters.length, 1);
+  });
+
   test('a good message goes through all of it into its mailbox', async () => {
-    send('bob@example.com', 'Subject: an order\r\n\r\nTwelve, please.\r\n');
-    const mailbox = join(folder, 'mailboxes/Maildir/new');
-    const [file] = await until(() => {
-      const files = globSync('*', { cwd: mailbox });
-      return files.length > 0 && files;
-    });
-    const text = readFileSync(join(mailbox, file ?? ''), 'utf8');
+    send('Subject: an order\r\n\r\nTwelve, please.\r\n');
+    const [text = ''] = await until(() => arrivals().length === 1 && arrivals());
     assert.match(text, /^X-Virus-Scanned: yes \(Sluice /m);
     assert.match(text, /^X-Spam-Status: No, score=/m);
     assert.match(text, /Twelve, please\./);
   });
 
-  test('a virus is held', async () => {
-    send('bob@example.com', `Subject: a gift\r\n\r\n${eicar()}\r\n`);
-    await until(() => globSync('state/quarantine/*/*/item.json', { cwd: folder }).length === 1);
-    assert.equal(globSync('mailboxes/Maildir/new/*', { cwd: folder }).length, 1);
+  test('a large one as well, out of the shared spool', async () => {
+    send(`Subject: a long order\r\n\r\n${long}`);
+    const texts = await until(() => arrivals().length === 2 && arrivals());
+    const text = texts.find((one) => one.includes('a long order')) ?? '';
+    assert.ok(text.includes(long.replaceAll('\r\n', '\n')));
+  });
+
+  test('spam and viruses are held, a large one too', async () => {
+    send(`Subject: an offer\r\n\r\n${gtube}\r\n`);
+    send(`Subject: a gift\r\n\r\n${eicar()}\r\n`);
+    send(`Subject: a large gift\r\n\r\n${eicar()}\r\n${long}`);
+    await until(() => held() === 3);
+    assert.equal(arrivals().length, 2);
+  });
+
+  test('workers told all of that, not the filter itself', () => {
+    const done = jobsDone();
+    assert.deepEqual([done['virus infected'], done['virus clean']], [2, 3], JSON.stringify(done));
+    assert.ok((done['spam scored'] ?? 0) >= 3, JSON.stringify(done));
+  });
+
+  test('`sluice check` finds Redis, workers and scanners right', () => {
+    const { stdout, stderr } = filter('sluice', 'check');
+    assert.match(stdout, /Redis evicts nothing/, stderr);
+    assert.match(stdout, /Redis allows all that the queues need/);
+    assert.match(stdout, /Redis has room/);
+    assert.match(stdout, /All workers share the spool of the filter/);
+    for (const line of stdout.split('\n')) assert.doesNotMatch(line, /^FAIL.*(?:Redis|worker|return smtpd)/i);
   });
 
   test('nobody else may relay through the return smtpd', () => {
-    const relay = `${addresses.postfix}:10025`;
-    assert.throws(() =>
-      network.run('client', 'smtp-source', '-f', 'anna@partner.example', '-t', 'bob@example.com', relay),
-    );
+    const words = ['-f', 'anna@partner.example', '-t', 'bob@example.com', `${addressOf('postfix')}:10025`];
+    assert.throws(() => site.network.run('client', 'smtp-source', ...words));
+  });
+
+  test('Postfix, which the world talks to, reaches neither Redis nor the scanners', () => {
+    for (const place of ['redis/6379', 'clamav/3310', 'spamassassin/1783'])
+      assert.notEqual(postfix('bash', '-c', `exec 3<>/dev/tcp/${place}`).code, 0, place);
+    assert.equal(postfix('bash', '-c', 'exec 3<>/dev/tcp/filter/10023').code, 0);
   });
 });
-
-/** User and group that an image's USER names. */
-function idsOf(root: string, user: string): [number, number] {
-  if (user === '') return [0, 0];
-  const [name = '', group] = user.split(':');
-  if (group !== undefined) return [Number(name), Number(group)];
-  const entry = readFileSync(join(root, 'etc/passwd'), 'utf8')
-    .split('\n')
-    .find((line) => line.startsWith(`${name}:`))
-    ?.split(':');
-  return [Number(entry?.[2]), Number(entry?.[3])];
-}
-
-function logsOf(folder: string): string {
-  return globSync('jail-*/log', { cwd: folder })
-    .map((log) => readFileSync(join(folder, log), 'utf8').slice(-2000))
-    .join('\n---\n');
-}

@@ -23,7 +23,7 @@ import { basename, join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { version } from '../../workers/version.ts';
 import { createTree, isLong, top, type Tree } from './debian.ts';
-import { startJail } from './jail.ts';
+import { type Jail, type Jailed, startJail } from './jail.ts';
 import { assertFilters, startSurroundings, type Surroundings } from './message.ts';
 import { readUnit } from './unit-file.ts';
 
@@ -59,11 +59,19 @@ suite('the Debian package', () => {
   test('installs: user, state folder, configuration, command', () => {
     install();
     assert.equal(ownership('/var/lib/sluice'), 'sluice:sluice 700');
-    assert.equal(ownership('/etc/sluice'), 'root:sluice 1770');
+    assert.equal(ownership('/etc/sluice'), 'root:sluice 750');
     assert.equal(ownership('/etc/sluice/sluice.yaml'), 'root:sluice 640');
-    assert.equal(ownership('/etc/sluice/policies.yaml'), 'sluice:sluice 640');
+    assert.equal(ownership('/etc/sluice/policies.yaml'), 'root:sluice 640');
+    // In a sticky folder root could not, where fs.protected_regular is 2 as in Debian.
+    inside('sh', '-c', 'echo "# changed by root" >> /etc/sluice/policies.yaml');
     assert.match(inside('sluice', '--version'), new RegExp(version.replaceAll('.', String.raw`\.`)));
     assert.match(inside('sluice', 'policy', 'check'), /./);
+    // The commands that docs/deploy.md goes on with.
+    for (const said of ['/usr/share/doc/sluice-mail/sluice.cf', '/etc/sluice/policies.yaml']) {
+      assert.ok(chapter('One machine, Debian package').includes(said), said);
+      assert.ok(existsSync(at(said)), said);
+    }
+    assert.match(inside('sluice', 'postfix'), /^content_filter = scan:/m);
     for (const unit of globSync('packaging/systemd/*.service', { cwd: top }))
       assert.ok(existsSync(at(`/lib/systemd/system/${basename(unit)}`)), unit);
     const enabled = readdirSync(at('/etc/systemd/system/multi-user.target.wants'));
@@ -79,45 +87,98 @@ suite('the Debian package', () => {
     assert.match(stdout, /clamd/);
   });
 
-  test('filters under the restrictions of sluice-filter.service', async () => {
-    const unit = readUnit(at('/lib/systemd/system/sluice-filter.service'));
+  /** Starts what a unit starts, under its restrictions. */
+  function startUnit(name: string, more: Pick<Jail, 'env' | 'writable' | 'isUp'>): Promise<Jailed> {
+    const unit = readUnit(at(`/lib/systemd/system/${name}.service`));
     const { uid } = statSync(at('/var/lib/sluice'));
-    const allowed = unit.allowed();
-    assert.ok(
-      allowed.calls.length > 200 && !allowed.calls.includes('chown') && !allowed.calls.includes('setuid'),
-    );
-    const filter = await startJail({
+    const own = Object.fromEntries(unit.all('Environment').map((line) => line.split(/=(.*)/s, 2)));
+    const command = unit
+      .one('ExecStart')
+      .replace('${SCANNERS}', own['SCANNERS'] ?? '')
+      .split(' ');
+    const state = unit.one('StateDirectory');
+    const writable = state === '' ? {} : { [`/var/lib/${state}`]: at(`/var/lib/${state}`) };
+    return startJail({
       folder: around.folder,
       root: tree.root,
       user: uid,
-      command: unit.one('ExecStart').split(' '),
-      env: around.env,
-      writable: { [`/var/lib/${unit.one('StateDirectory')}`]: at('/var/lib/sluice') },
-      allowed,
-      isUp: around.isUp,
+      command,
+      allowed: unit.allowed(),
+      env: { ...own, ...more.env },
+      writable: { ...writable, ...more.writable },
+      isUp: more.isUp,
     });
+  }
+
+  test('filters under the restrictions of sluice-filter.service', async () => {
+    const { calls } = readUnit(at('/lib/systemd/system/sluice-filter.service')).allowed();
+    assert.ok(calls.length > 200 && !calls.includes('chown') && !calls.includes('setuid'));
+    const filter = await startUnit('sluice-filter', { env: around.env, isUp: around.isUp });
     await assertFilters(around);
     await filter.stop();
     assert.deepEqual(readdirSync(at('/var/lib/sluice/spool')), []);
     assert.equal(heldItems(), 1);
   });
 
+  test('the same over Redis: a worker under the restrictions of sluice-worker@.service', async () => {
+    const worker = await startUnit('sluice-worker@', { env: around.workerEnv, isUp: around.isWorkerUp });
+    const filter = await startUnit('sluice-filter', { env: around.filterEnv, isUp: around.isUp });
+    await assertFilters(around);
+    await filter.stop();
+    await worker.stop();
+    assert.equal(heldItems(), 2);
+  });
+
+  test('a unix socket as docs/deploy.md tells it: for Postfix alone, and without chown', async () => {
+    const [, line = '', address = ''] =
+      /echo '(d [^']+)'[^]*?lmtp: '(unix:[^']+)'/.exec(chapter('What the units allow')) ?? [];
+    const rule = join(around.folder, 'sluice-postfix.conf');
+    writeFileSync(rule, `d /run/sluice 0755 sluice sluice\n${line}\n`);
+    inside('useradd', '--system', '--user-group', 'postfix');
+    execFileSync('systemd-tmpfiles', ['--create', `--root=${tree.root}`, rule]);
+    assert.equal(ownership('/run/sluice/postfix'), 'sluice:postfix 750');
+    const path = address.replace(/^unix:| .*/g, '');
+    const start = (lmtp: string): Promise<Jailed> =>
+      startUnit('sluice-filter', {
+        env: { ...around.env, SLUICE_LISTEN_LMTP: lmtp },
+        writable: { '/run/sluice': at('/run/sluice') },
+        isUp: async () => existsSync(at(path)),
+      });
+    const greeted = (user: string) =>
+      tree.run(
+        'setpriv',
+        '--reuid',
+        user,
+        '--regid',
+        user,
+        '--clear-groups',
+        '/usr/lib/sluice/node',
+        '-e',
+        greet(path),
+      );
+    const filter = await start(address);
+    assert.match(greeted('postfix').stdout, /^220 /);
+    assert.match(greeted('daemon').stdout, /^EACCES/);
+    await filter.stop();
+    // With an owner in its address it would need chown, which the unit forbids: it says so and ends.
+    await assert.rejects(start(`unix:${path} (0660, postfix)`), /mode and owner: EPERM/);
+  });
+
   test('the backup that docs/deploy.md tells copies every database and what is held', () => {
-    const chapter = readFileSync(join(top, 'docs', 'deploy.md'), 'utf8').split('\n## Backup\n')[1] ?? '';
-    const said = inside('sh', '-ec', /```\n([^]*?)```/.exec(chapter)?.[1] ?? 'exit 1');
+    const said = inside('sh', '-ec', /```\n([^]*?)```/.exec(chapter('Backup'))?.[1] ?? 'exit 1');
     assert.match(said, /history\.db ledger\.db quarantine\.db/);
     const copies = readdirSync(at('/var/backups/sluice'));
     assert.deepEqual(copies.filter((name) => !name.endsWith('.db')).toSorted(), ['quarantine.tar']);
     const listed = inside('tar', '-tf', '/var/backups/sluice/quarantine.tar');
-    assert.equal(listed.match(/\/item\.json$/gm)?.length, 1);
+    assert.equal(listed.match(/\/item\.json$/gm)?.length, 2);
   });
 
   test('an upgrade over itself keeps configuration, policies and what is held', () => {
     writeFileSync(at('/etc/sluice/sluice.yaml'), 'mode: observe\n');
     install();
     assert.equal(readFileSync(at('/etc/sluice/sluice.yaml'), 'utf8'), 'mode: observe\n');
-    assert.equal(ownership('/etc/sluice/policies.yaml'), 'sluice:sluice 640');
-    assert.equal(heldItems(), 1);
+    assert.equal(ownership('/etc/sluice/policies.yaml'), 'root:sluice 640');
+    assert.equal(heldItems(), 2);
     assert.match(inside('sluice', '--version'), /./);
   });
 
@@ -128,8 +189,8 @@ suite('the Debian package', () => {
     for (const kept of ['/etc/sluice/sluice.yaml', '/var/lib/sluice/quarantine'])
       assert.ok(existsSync(at(kept)), kept);
     const said = inside('dpkg', '--purge', 'sluice-mail');
-    assert.match(said, /\/var\/lib\/sluice is kept, its quarantine holds messages \(1\)/);
-    assert.equal(heldItems(), 1);
+    assert.match(said, /\/var\/lib\/sluice is kept, its quarantine holds messages \(2\)/);
+    assert.equal(heldItems(), 2);
     assert.ok(!existsSync(at('/etc/sluice')));
   });
 
@@ -151,6 +212,18 @@ suite('the Debian package', () => {
     });
   }
 });
+
+/** A chapter of docs/deploy.md. */
+function chapter(title: string): string {
+  const text = readFileSync(join(top, 'docs', 'deploy.md'), 'utf8');
+  return text.split(`\n## ${title}\n`)[1]?.split('\n## ')[0] ?? '';
+}
+
+/** A program that prints what somebody listening there says first, or the error's code. */
+function greet(path: string): string {
+  return `require("node:net").connect("${path}").once("data", (said) => { console.log(String(said)); process.exit(); })
+    .on("error", (error) => console.log(error.code));`;
+}
 
 /** Builds it out of a copy: the build writes dist/, and a checkout under test stays as it is. */
 function build(folder: string): string {

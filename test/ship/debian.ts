@@ -5,13 +5,13 @@
  * as root, with a /proc and process ids of its own, nothing of it outliving the command. Needs root.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 export const top = join(import.meta.dirname, '..', '..');
 
-/** True for `npm run image:test` and `npm run deb:test`: all of it, however long it takes. */
+/** True for `npm run deb:test`: all of it, however long it takes. */
 export const isLong = process.env['SLUICE_TEST_LONG'] === '1';
 
 /** Release of Debian that the Dockerfile's BASE names. */
@@ -27,13 +27,15 @@ export function baseArchive(): string {
   const file = join(cache, `debian-${release}-${architecture}.tar`);
   if (existsSync(file)) return file;
   mkdirSync(cache, { recursive: true });
-  const fresh = join(cache, `.${process.pid}.tar`);
-  execFileSync('mmdebstrap', ['--quiet', '--variant=minbase', '--mode=root', release, fresh], {
-    stdio: 'pipe',
-  });
-  renameSync(fresh, file);
+  // Tests run side by side: the second one waits for what the first one makes.
+  const words = [join(cache, '.lock'), 'sh', '-ec', makeOnce, 'sh', release, file];
+  execFileSync('flock', words, { stdio: 'pipe' });
   return file;
 }
+
+const makeOnce = `[ ! -e "$2" ] || exit 0
+mmdebstrap --quiet --variant=minbase --mode=root "$1" "$2.new.tar"
+mv "$2.new.tar" "$2"`;
 
 export type Tree = {
   readonly root: string;

@@ -9,11 +9,11 @@ import { spawnSync } from 'node:child_process';
 import { chownSync, existsSync, globSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import type { Daemon } from '../../demo/daemon.ts';
 import { productionPackages } from '../../packaging/stage.ts';
+import { partNodeOptions } from '../../review/supervisor.ts';
 import { version } from '../../workers/version.ts';
 import { type BuiltImage, openWorkshop, type Workshop } from './image.ts';
-import { startJail } from './jail.ts';
+import { type Jail, type Jailed, startJail } from './jail.ts';
 import { assertFilters, startSurroundings, type Surroundings } from './message.ts';
 
 const user = 10_001;
@@ -23,7 +23,7 @@ suite('the image', () => {
   let image: BuiltImage;
   let around: Surroundings;
   let state: string;
-  let filter: Daemon;
+  let filter: Jailed;
 
   before(async () => {
     workshop = openWorkshop();
@@ -39,22 +39,23 @@ suite('the image', () => {
     workshop?.close();
   });
 
-  /** Runs the image's command in it. */
-  function start(command: readonly string[], isUp: () => Promise<boolean>): Promise<Daemon> {
-    return startJail({
-      folder: around.folder,
-      root: image.root,
-      user,
-      command,
-      env: around.env,
-      writable: { '/var/lib/sluice': state },
-      isUp,
-    });
+  /** Runs a part of Sluice in it. */
+  function start(words: readonly string[], more: Pick<Jail, 'env' | 'writable' | 'isUp'>): Promise<Jailed> {
+    const { Entrypoint, Env } = image.config as { Entrypoint: string[]; Env: string[] };
+    const own = Object.fromEntries(Env.map((line) => line.split(/=(.*)/s, 2)));
+    const env = { ...own, ...more.env };
+    const command = [...Entrypoint, 'run', ...words];
+    return startJail({ folder: around.folder, root: image.root, user, command, ...more, env });
   }
+  const startFilter = (env: Jail['env'] & object): Promise<Jailed> =>
+    start(['filter'], { env, writable: { '/var/lib/sluice': state }, isUp: around.isUp });
+  const heldItems = () => globSync('quarantine/*/*/item.json', { cwd: state }).length;
 
-  /** What HEALTHCHECK would say now. */
+  const healthCommand = () => (image.config['Healthcheck'] as { Test: string[] }).Test.slice(1);
+
+  /** What HEALTHCHECK would say where nothing else runs. */
   function healthcheck(): number | null {
-    const [, ...command] = (image.config['Healthcheck'] as { Test: string[] }).Test;
+    const command = healthCommand();
     const inside = ['--reuid', String(user), '--regid', String(user), '--clear-groups', ...command];
     const env = { PATH: '/usr/local/bin:/usr/bin:/usr/sbin', ...around.env };
     return spawnSync('chroot', [image.root, 'setpriv', ...inside], { env }).status;
@@ -67,6 +68,7 @@ suite('the image', () => {
       ['10001:10001', 'SIGTERM', ['sluice'], ['run', 'all']],
     );
     assert.deepEqual(Object.keys(Volumes as object), ['/var/lib/sluice']);
+    assert.ok((image.config['Env'] as string[]).includes(`NODE_OPTIONS=${partNodeOptions.join(' ')}`));
     assert.deepEqual((Healthcheck as { Test: string[] }).Test, ['CMD', 'node', '/opt/sluice/healthcheck.js']);
   });
 
@@ -87,16 +89,11 @@ suite('the image', () => {
 
   test('filters with a read-only root, no capabilities and no new privileges', async () => {
     assert.equal(healthcheck(), 1);
-    // A worker and the review are run in the same way, once `sluice run` knows them.
-    filter = await start([...(image.config['Entrypoint'] as string[]), 'run', 'filter'], around.isUp);
+    filter = await startFilter(around.env);
     await assertFilters(around);
-    const status = processStatus(['run', 'filter']);
-    assert.match(status, /^Uid:\t10001\t10001\t10001\t10001$/m);
-    assert.match(status, /^CapEff:\t0+$/m);
-    assert.match(status, /^CapBnd:\t0+$/m);
-    assert.match(status, /^NoNewPrivs:\t1$/m);
-    assert.equal(globSync('quarantine/*/*/item.json', { cwd: state }).length, 1);
-    assert.equal(healthcheck(), 0);
+    assertHarmless(filter);
+    assert.equal(heldItems(), 1);
+    assert.equal(filter.exec(...healthCommand()).code, 0);
   });
 
   test('ends in order by SIGTERM and leaves no spool behind', async () => {
@@ -104,23 +101,36 @@ suite('the image', () => {
     assert.deepEqual(readdirSync(join(state, 'spool')), []);
     assert.equal(healthcheck(), 1);
   });
+
+  test('a worker out of the same image scans for a filter that has no scanner; it has neither state nor Postfix', async () => {
+    const worker = await start(['worker', '--scanners', 'virus,spam'], {
+      env: around.workerEnv,
+      isUp: around.isWorkerUp,
+    });
+    filter = await startFilter(around.filterEnv);
+    await assertFilters(around);
+    assert.equal(heldItems(), 2);
+    assertHarmless(worker);
+    assert.equal(worker.exec(...healthCommand()).code, 0);
+    const { stdout } = worker.exec(
+      'sh',
+      '-c',
+      'find /var/lib/sluice /var/spool/sluice; touch /var/lib/sluice/x || true',
+    );
+    assert.equal(stdout, '/var/lib/sluice\n/var/spool/sluice\n');
+    await worker.stop();
+    assert.match(readFileSync(worker.logFile, 'utf8'), /Stopping: finishing what is in flight/);
+    await filter.stop();
+  });
 });
 
-/** /proc/PID/status of the newest process whose command line ends with these words. */
-function processStatus(words: readonly string[]): string {
-  const end = `${words.join('\0')}\0`;
-  const found = readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .toSorted((a, b) => Number(b) - Number(a))
-    .filter((pid) => commandLine(pid).startsWith('node\0') && commandLine(pid).endsWith(end));
-  return found[0] === undefined ? '' : readFileSync(`/proc/${found[0]}/status`, 'utf8');
-}
-
-function commandLine(pid: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
-  } catch {
-    // The process is gone.
-    return '';
-  }
+/** What runs in there is an ordinary user without any right to become more. */
+function assertHarmless({ exec }: Jailed): void {
+  // The first process of its own process ids.
+  const status = exec('cat', '/proc/1/status').stdout;
+  assert.match(status, /^Name:\t(?:node|MainThread)$/m);
+  assert.match(status, /^Uid:\t10001\t10001\t10001\t10001$/m);
+  assert.match(status, /^CapEff:\t0+$/m);
+  assert.match(status, /^CapBnd:\t0+$/m);
+  assert.match(status, /^NoNewPrivs:\t1$/m);
 }

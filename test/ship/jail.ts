@@ -5,6 +5,7 @@
  * Hides crun (Debian's package) and its configuration. Unless told otherwise the network is this machine's, so that
  * 127.0.0.1 is shared with the test. Needs root.
  */
+import { spawnSync } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Daemon, startDaemon } from '../../demo/daemon.ts';
@@ -30,8 +31,13 @@ export type Jail = {
   readonly network?: string;
   /** Whether it may write to its root, default no. */
   readonly rootWritable?: boolean;
-  readonly isUp: () => Promise<boolean>;
+  readonly isUp: (inside: Exec) => Promise<boolean>;
 };
+
+/** Runs a command inside, as `docker exec` and HEALTHCHECK do; null where it could not be run to its end. */
+export type Exec = (...command: readonly string[]) => { code: number | null; stdout: string; stderr: string };
+
+export type Jailed = Daemon & { readonly exec: Exec };
 
 export type Allowed = { readonly calls: readonly string[]; readonly families: readonly number[] };
 
@@ -40,17 +46,29 @@ const script =
   '[ ! -d /sys/fs/cgroup/unified ] || mount -t tmpfs none /sys/fs/cgroup/unified; exec crun "$@"';
 
 /** Starts it; resolves when `isUp`. SIGTERM reaches the program. */
-export async function startJail(jail: Jail): Promise<Daemon> {
+export async function startJail(jail: Jail): Promise<Jailed> {
   const bundle = join(jail.folder, `jail-${process.hrtime.bigint()}`);
   mkdirSync(bundle);
   writeFileSync(join(bundle, 'config.json'), JSON.stringify(configOf(jail)));
-  const crun = ['--root', join(bundle, 'run'), '--cgroup-manager=disabled', 'run', '--bundle', bundle];
-  return startDaemon({
+  const name = `sluice-${process.pid}-${process.hrtime.bigint()}`;
+  const crun = (...words: readonly string[]): readonly string[] => {
+    const common = ['--root', join(bundle, 'run'), '--cgroup-manager=disabled'];
+    return ['--mount', 'sh', '-c', script, 'sh', ...common, ...words];
+  };
+  const exec: Exec = (...command) => {
+    const as = `--user=${jail.user}:${jail.group ?? jail.user}`;
+    const { status, stdout, stderr } = spawnSync('unshare', crun('exec', as, name, ...command), {
+      encoding: 'utf8',
+    });
+    return { code: status, stdout, stderr };
+  };
+  const daemon = await startDaemon({
     command: 'unshare',
-    args: ['--mount', 'sh', '-c', script, 'sh', ...crun, `sluice-${process.pid}-${Date.now()}`],
+    args: crun('run', '--bundle', bundle, name),
     logFile: join(bundle, 'log'),
-    isUp: jail.isUp,
+    isUp: () => jail.isUp(exec),
   });
+  return { ...daemon, exec };
 }
 
 function configOf(jail: Jail): object {

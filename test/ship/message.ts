@@ -1,6 +1,6 @@
 /**
- * message — the proof that an installed Sluice filters: real clamd and spamd on free ports, a recording return smtpd, and
- * mails handed in over LMTP. Root must have made `folder`, and everybody must be able to reach it.
+ * message — the proof that an installed Sluice filters: real clamd, spamd and Redis on free ports, a recording return smtpd,
+ * and mails handed in over LMTP. Root must have made `folder`, and everybody must be able to reach it.
  */
 import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
@@ -9,19 +9,27 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { eicar, startClamd } from '../../demo/clamd.ts';
 import { freePort } from '../../demo/daemon.ts';
+import { startRedis } from '../../demo/redis.ts';
 import { startSpamd } from '../../demo/spamd.ts';
 import { type Sink, startSink } from '../fakes/sink.ts';
 import { openDialog } from '../fakes/smtp-dialog.ts';
+
+type Environment = Readonly<Record<string, string>>;
 
 export type Surroundings = {
   readonly folder: string;
   readonly sink: Sink;
   readonly lmtpPort: number;
-  readonly healthPort: number;
-  /** The environment that tells Sluice where everything is. */
-  readonly env: Readonly<Record<string, string>>;
+  /** The environment that tells Sluice where everything is; its filter scans itself. */
+  readonly env: Environment;
+  /** The same for a filter without scanners, which needs workers. */
+  readonly filterEnv: Environment;
+  /** For a worker: Redis and scanners, and nobody to hand mail to. */
+  readonly workerEnv: Environment;
   /** Whether Sluice accepts mail and says that it is ready. */
   readonly isUp: () => Promise<boolean>;
+  /** Whether a worker says that it is ready. */
+  readonly isWorkerUp: () => Promise<boolean>;
   stop(): Promise<void>;
 };
 
@@ -36,8 +44,10 @@ export async function startSurroundings(): Promise<Surroundings> {
   const clamd = stopping(await startClamd({ folder: join(folder, 'clamd'), signatures: 'test' }));
   mkdirSync(join(folder, 'spamd'));
   const spamd = stopping(await startSpamd({ folder: join(folder, 'spamd') }));
+  mkdirSync(join(folder, 'redis'));
+  const redis = stopping(await startRedis({ folder: join(folder, 'redis') }));
   const sink = stopping(await startSink());
-  const [lmtpPort, healthPort] = [await freePort(), await freePort()];
+  const [lmtpPort, healthPort, workerPort] = [await freePort(), await freePort(), await freePort()];
   const env = {
     SLUICE_LISTEN_LMTP: `127.0.0.1:${lmtpPort}`,
     SLUICE_LISTEN_SMTP: 'null',
@@ -49,9 +59,22 @@ export async function startSurroundings(): Promise<Surroundings> {
     SLUICE_HEALTH_WORKER: 'null',
     SLUICE_HEALTH_REVIEW: 'null',
   };
+  const filterEnv = { ...env, SLUICE_REDIS: redis.url, SLUICE_CLAMD: 'null', SLUICE_SPAMD: 'null' };
+  const { SLUICE_CLAMD, SLUICE_SPAMD } = env;
+  const scanners = { SLUICE_CLAMD, SLUICE_SPAMD };
+  const workerEnv = { SLUICE_REDIS: redis.url, ...scanners, SLUICE_HEALTH_WORKER: `127.0.0.1:${workerPort}` };
   const owned = started.move();
-  const isUp = async () => (await accepts(lmtpPort)) && (await isReady(healthPort));
-  return { folder, sink, lmtpPort, healthPort, env, isUp, stop: () => owned.disposeAsync() };
+  return {
+    folder,
+    sink,
+    lmtpPort,
+    env,
+    filterEnv,
+    workerEnv,
+    isUp: async () => (await accepts(lmtpPort)) && (await isReady(healthPort)),
+    isWorkerUp: () => isReady(workerPort),
+    stop: () => owned.disposeAsync(),
+  };
 }
 
 /** One good mail and one with a virus: the first arrives scanned, the second is taken and goes nowhere. */

@@ -1,7 +1,8 @@
 /**
- * network — a private network of named hosts, as compose.yaml's `mail`: a namespace each, joined by a bridge of their own.
+ * network — private networks of named hosts, as compose.yaml's: a namespace for each host, a bridge for each network.
  *
- * Nothing of it is connected with this machine's network. Needs root and ip(8).
+ * A host is in the networks that its addresses are in, and reaches nobody else: no routes lead out, nothing of it is
+ * connected with this machine's network. Needs root and ip(8).
  */
 import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -17,10 +18,12 @@ export type Network = {
   readonly remove: () => void;
 };
 
-/** Makes hosts with these IPv4 addresses, all in one /24. */
-export function createNetwork(folder: string, addresses: Readonly<Record<string, string>>): Network {
+/** Makes hosts with these IPv4 addresses; each /24 is a network. */
+export function createNetwork(
+  folder: string,
+  addresses: Readonly<Record<string, readonly string[]>>,
+): Network {
   const nameOf = (host: string) => `sluice-${process.pid}-${host}`;
-  const ip = (...args: readonly string[]) => execFileSync('ip', args, { encoding: 'utf8' });
   const hub = nameOf('hub');
   const made: string[] = [];
   const add = (name: string) => {
@@ -29,24 +32,14 @@ export function createNetwork(folder: string, addresses: Readonly<Record<string,
     ip('-n', name, 'link', 'set', 'lo', 'up');
   };
   add(hub);
-  ip('-n', hub, 'link', 'add', 'bridge', 'type', 'bridge');
-  ip('-n', hub, 'link', 'set', 'bridge', 'up');
-  for (const [at, [host, address]] of Object.entries(addresses).entries()) {
-    const name = nameOf(host);
-    add(name);
-    ip('-n', hub, 'link', 'add', `to${at}`, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name);
-    ip('-n', hub, 'link', 'set', `to${at}`, 'master', 'bridge', 'up');
-    ip('-n', name, 'address', 'add', `${address}/24`, 'dev', 'eth0');
-    ip('-n', name, 'link', 'set', 'eth0', 'up');
+  const bridges = createBridges(hub);
+  for (const [host, own] of Object.entries(addresses)) {
+    add(nameOf(host));
+    for (const [at, address] of own.entries()) bridges.plug(nameOf(host), `eth${at}`, address);
   }
-  const hostsFile = join(folder, 'hosts');
-  const lines = Object.entries({ localhost: '127.0.0.1', ...addresses }).map(
-    ([host, one]) => `${one} ${host}\n`,
-  );
-  writeFileSync(hostsFile, lines.join(''), { mode: 0o644 });
   return {
     pathOf: (host) => `/run/netns/${nameOf(host)}`,
-    hostsFile,
+    hostsFile: writeHosts(folder, addresses),
     run: (host, ...command) =>
       execFileSync('ip', ['netns', 'exec', nameOf(host), ...command], {
         encoding: 'utf8',
@@ -56,4 +49,41 @@ export function createNetwork(folder: string, addresses: Readonly<Record<string,
       for (const name of made) ip('netns', 'delete', name);
     },
   };
+}
+
+/** Bridges in the namespace `hub`, one for each /24, made when first needed. */
+function createBridges(hub: string) {
+  const bridges = new Map<string, string>();
+  let plugs = 0;
+  const bridgeOf = (address: string): string => {
+    const network = address.slice(0, address.lastIndexOf('.'));
+    const known = bridges.get(network);
+    if (known !== undefined) return known;
+    const bridge = `bridge${bridges.size}`;
+    ip('-n', hub, 'link', 'add', bridge, 'type', 'bridge');
+    ip('-n', hub, 'link', 'set', bridge, 'up');
+    bridges.set(network, bridge);
+    return bridge;
+  };
+  return {
+    plug(namespace: string, device: string, address: string): void {
+      const end = `to${plugs++}`;
+      ip('-n', hub, 'link', 'add', end, 'type', 'veth', 'peer', 'name', device, 'netns', namespace);
+      ip('-n', hub, 'link', 'set', end, 'master', bridgeOf(address), 'up');
+      ip('-n', namespace, 'address', 'add', `${address}/24`, 'dev', device);
+      ip('-n', namespace, 'link', 'set', device, 'up');
+    },
+  };
+}
+
+function writeHosts(folder: string, addresses: Readonly<Record<string, readonly string[]>>): string {
+  const file = join(folder, 'hosts');
+  const named = Object.entries({ localhost: ['127.0.0.1'], ...addresses });
+  const lines = named.flatMap(([host, own]) => own.map((address) => `${address} ${host}\n`));
+  writeFileSync(file, lines.join(''), { mode: 0o644 });
+  return file;
+}
+
+function ip(...args: readonly string[]): string {
+  return execFileSync('ip', args, { encoding: 'utf8' });
 }

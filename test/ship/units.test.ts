@@ -19,6 +19,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
+import { partNodeOptions } from '../../review/supervisor.ts';
 import { top } from './debian.ts';
 import { readUnit } from './unit-file.ts';
 
@@ -92,7 +93,53 @@ suite('systemd units', () => {
     for (const unit of units.filter((one) => one !== 'sluice-review.service'))
       assert.ok(Number(readUnit(join(folder, unit)).one('TimeoutStopSec')) > 300, unit);
     for (const unit of units)
-      assert.equal(readUnit(join(folder, unit)).one('RestartPreventExitStatus'), '78', unit);
+      assert.equal(readUnit(join(folder, unit)).one('RestartPreventExitStatus'), '64 78', unit);
+  });
+
+  test('a unit that starts a part starts Node as `sluice run` would', () => {
+    for (const unit of units) {
+      const options = readUnit(join(folder, unit))
+        .all('Environment')
+        .filter((line) => line.startsWith('NODE_OPTIONS='));
+      // `sluice run all` tells its parts itself.
+      const wanted = unit === 'sluice.service' ? [] : [`NODE_OPTIONS=${partNodeOptions.join(' ')}`];
+      assert.deepEqual(options, wanted, unit);
+    }
+  });
+
+  test('a worker writes nowhere and does not see the quarantine', () => {
+    const worker = readUnit(join(folder, 'sluice-worker@.service'));
+    for (const setting of ['StateDirectory', 'ReadWritePaths', 'RuntimeDirectory'])
+      assert.equal(worker.one(setting), '', setting);
+    assert.equal(worker.one('InaccessiblePaths'), '-/var/lib/sluice/quarantine');
+    assert.equal(worker.one('ExecStart'), '/usr/bin/sluice run worker --scanners ${SCANNERS}');
+  });
+
+  test('the npm installation that docs/deploy.md tells puts units, user and folder in their places', () => {
+    const place = join(root, 'npm');
+    const at = (path: string) => join(place, path);
+    for (const made of ['etc/sysusers.d', 'etc/tmpfiles.d', 'etc/systemd/system', 'usr/local/bin'])
+      mkdirSync(at(made), { recursive: true });
+    copyFileSync('/bin/true', at('usr/local/bin/sluice'));
+    const chapter =
+      readFileSync(join(top, 'docs/deploy.md'), 'utf8').split('\n## One machine, npm\n')[1] ?? '';
+    const [, block = 'exit 1'] = /^```\n([^]*?)^```/m.exec(chapter) ?? [];
+    // What npm and systemctl do is left out; the rest is done to a folder in place of this machine.
+    const script = block
+      .split('\n')
+      .filter((line) => !/^(?:npm|systemctl) /.test(line))
+      .join('\n')
+      .replace('"$(npm root --global)/sluice/packaging/systemd"', folder)
+      .replaceAll(' /etc/', ` ${place}/etc/`)
+      .replace(/systemd-(?:sysusers|tmpfiles)/g, `$& --root=${place}`);
+    const path = `${at('usr/local/bin')}:/usr/sbin:/usr/bin:/bin`;
+    execFileSync('sh', ['-ec', script], { env: { PATH: path }, stdio: 'pipe' });
+    for (const unit of units)
+      assert.match(
+        readUnit(at(`etc/systemd/system/${unit}`)).one('ExecStart'),
+        /\/usr\/local\/bin\/sluice run /,
+      );
+    assert.equal(statSync(at('var/lib/sluice')).mode & 0o7777, 0o700);
   });
 
   test('sysusers.d and tmpfiles.d make the user and the state folder', () => {

@@ -6,5 +6,5 @@ set -eu
 update() { timeout 120 sa-update; }
 update || true
 (while sleep 86400; do ! update || kill -HUP 1; done) &
-exec spamd --listen=0.0.0.0:1783 --allowed-ips=127.0.0.1,10.77.0.0/24 --allow-tell --nouser-config \
+exec spamd --listen=0.0.0.0:1783 --allowed-ips=127.0.0.1,10.77.1.0/24 --allow-tell --nouser-config \
   --max-children="${SPAMD_CHILDREN:-4}" --syslog=stderr
