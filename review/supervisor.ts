@@ -18,7 +18,7 @@ export type Pace = { readonly firstMs: number; readonly mostMs: number; readonly
  * How Node is started for a part. V8's young generation would grow to 16 MiB a half; almost nothing of ours lives long, and
  * with 2 MiB the filter's peak with 20 messages of 25 MB in flight was 190 MB instead of 245, its stalls a third.
  */
-export const partNodeOptions: readonly string[] = ['--max-semi-space-size=2'];
+export const partNodeOptions: readonly string[] = ['--max-semi-space-size=2', '--no-parallel-scavenge'];
 
 const usualPace: Pace = { firstMs: 1000, mostMs: 30_000, livedLongMs: 60_000 };
 
