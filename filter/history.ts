@@ -97,12 +97,15 @@ const migrations = [
 ];
 
 const pendingMax = 1000;
+/** Messages that end the rest between two groups: well before anything is dropped. */
+const groupFull = 200;
 const textCharactersMax = 2000;
 const sweptAtOnce = 500;
 
 /**
  * The history in `file`; it resolves even where that can't be opened now. `asItStands`: only to look, changing nothing of
- * a file that another process owns. Rows are written at most every `groupMs`.
+ * a file that another process owns. Rows are written at most every `groupMs`,
+ * sooner where many wait.
  */
 export async function openHistory(options: {
   file: string;
@@ -111,7 +114,7 @@ export async function openHistory(options: {
   asItStands?: boolean;
   groupMs?: number;
 }): Promise<History> {
-  const { asItStands = false, groupMs = 100, log } = options;
+  const { asItStands = false, groupMs = 500, log } = options;
   const store = await openStore({
     ...options,
     migrations: asItStands ? null : migrations,
@@ -166,6 +169,7 @@ class Groups {
     this.#pending++;
     return new Promise((resolve) => {
       this.#waiting.push({ steps, resolve });
+      if (this.#waiting.length >= groupFull) this.#wake?.();
       this.#writing ??= this.#writeAll();
     });
   }

@@ -56,6 +56,8 @@ export async function openConnection(
   }
 }
 
+const replyReadBytes = 4_096;
+
 export class SmtpConnection {
   offers: PeerOffers = parseOffers('');
   /** Transactions begun on it. */
@@ -74,12 +76,18 @@ export class SmtpConnection {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     const { address } = options;
-    this.#socket = connect(
-      address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port },
-    );
+    // Read into one small buffer: a stream would take 64 KiB for each reply of a few octets.
+    const buffer = Buffer.allocUnsafeSlow(replyReadBytes);
+    const callback = (readBytes: number) => {
+      this.#take(buffer.subarray(0, readBytes));
+      return true;
+    };
+    this.#socket = connect({
+      ...(address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port }),
+      onread: { buffer, callback },
+    });
     // DATA and the dot are small writes that must not wait for the peer's delayed ACK.
     this.#socket.setNoDelay(true);
-    this.#socket.on('data', (chunk: Buffer) => this.#take(chunk));
     this.#socket.on('end', () => this.#lost('closed by the peer'));
     this.#socket.on('error', (error) =>
       this.#lost(error.message || ('code' in error ? String(error.code) : '')),
@@ -111,9 +119,11 @@ export class SmtpConnection {
     this.check();
     this.#owed += repliesOwed;
     if (octets.length === 0) return;
+    // What the kernel has taken at once needs no waiting, and that is nearly everything.
+    if (this.#socket.write(octets) && this.#socket.writableLength === 0) return;
     await this.#wait<void>(this.#options.commandTimeoutMs, 'progress', (resolve) => {
-      // A failed write is told by 'error' as well.
-      this.#socket.write(octets, (error) => (error ? undefined : resolve()));
+      // An empty write ends when what stands before it has; a failed one is told by 'error' as well.
+      this.#socket.write('', (error) => (error ? undefined : resolve()));
     });
   }
 

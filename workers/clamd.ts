@@ -129,7 +129,9 @@ async function* instream(message: Readable, sent: { whole: boolean }): AsyncGene
   yield Buffer.from('zINSTREAM\0', 'latin1');
   for await (const chunk of message.read()) {
     // A chunk of length zero is the end of the stream: the rest would go unscanned.
-    if (chunk.length > 0) yield Buffer.concat([lengthOf(chunk), chunk]);
+    if (chunk.length === 0) continue;
+    yield lengthOf(chunk);
+    yield chunk;
   }
   sent.whole = true;
   yield Buffer.alloc(4);

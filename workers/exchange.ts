@@ -37,10 +37,11 @@ export async function exchange(
   request: AsyncIterable<Uint8Array>,
   options: ExchangeOptions,
 ): Promise<Buffer | Unchecked> {
-  const socket = await connectTo(address, signal);
+  const incoming = new Incoming();
+  const socket = await connectTo(address, signal, incoming);
   if (!(socket instanceof Socket)) return socket;
   try {
-    const reply = collectReply(socket, signal, options, addressText(address));
+    const reply = collectReply(socket, incoming, signal, options, addressText(address));
     const answered = { yet: false };
     const noted = reply.then((value) => {
       answered.yet = true;
@@ -54,9 +55,13 @@ export async function exchange(
 }
 
 /** A connected socket, or why there is none; `unreachable` says what to look at. */
-async function connectTo(address: Address, signal: AbortSignal): Promise<PatientSocket | Unchecked> {
+async function connectTo(
+  address: Address,
+  signal: AbortSignal,
+  incoming: Incoming,
+): Promise<PatientSocket | Unchecked> {
   if (signal.aborted) return abortedBy(signal);
-  const socket = new PatientSocket({ allowHalfOpen: true });
+  const socket = new PatientSocket({ allowHalfOpen: true, onread: incoming });
   const timer = setTimeout(() => {
     socket.destroy(Object.assign(new Error('connect timed out'), { code: 'ETIMEDOUT' }));
   }, connectTimeoutMs);
@@ -95,6 +100,32 @@ export function addressText(address: Address): string {
   return formatAddress(address.kind === 'unix' ? { ...address, mode: null, owner: null } : address);
 }
 
+/**
+ * What a socket has read so far, in one growing buffer that the kernel's octets go straight into (net.Socket, `onread`):
+ * a stream would take 64 KiB for each read, and a reply has a few octets.
+ */
+class Incoming {
+  onGrowth: (() => void) | null = null;
+  #store = Buffer.allocUnsafe(1_024);
+  #used = 0;
+
+  get octets(): Buffer {
+    return this.#store.subarray(0, this.#used);
+  }
+
+  /** Where the next octets go. */
+  readonly buffer = (): Buffer => {
+    if (this.#used === this.#store.length) this.#store = Buffer.concat([this.#store], 2 * this.#used);
+    return this.#store.subarray(this.#used);
+  };
+
+  readonly callback = (readBytes: number): boolean => {
+    this.#used += readBytes;
+    this.onGrowth?.();
+    return true;
+  };
+}
+
 /** A socket on which a failed write does not throw away what the peer has already answered. */
 class PatientSocket extends Socket {
   /** True once a write failed because the peer is gone. */
@@ -124,13 +155,12 @@ function isPeerGone(error: Error | null | undefined): boolean {
 
 function collectReply(
   socket: Socket,
+  incoming: Incoming,
   signal: AbortSignal,
   options: ExchangeOptions,
   where: string,
 ): Promise<Buffer | Unchecked> {
   return new Promise((resolve) => {
-    let store = Buffer.allocUnsafe(4_096);
-    let reply = store.subarray(0, 0);
     const settle = (value: Buffer | Unchecked) => {
       signal.removeEventListener('abort', stop);
       resolve(value);
@@ -138,18 +168,15 @@ function collectReply(
     const stop = () => settle(abortedBy(signal));
     if (signal.aborted) return stop();
     signal.addEventListener('abort', stop, { once: true });
-    socket.on('data', (chunk: Buffer) => {
-      if (reply.length + chunk.length > store.length)
-        store = Buffer.concat([reply, chunk], 2 * (reply.length + chunk.length));
-      else chunk.copy(store, reply.length);
-      reply = store.subarray(0, reply.length + chunk.length);
+    incoming.onGrowth = () => {
+      const reply = incoming.octets;
       if (reply.length > options.replyBytesMax) {
         settle(uncheckedBy('protocol', `Reply of ${where} is longer than ${options.replyBytesMax} octets`));
         socket.destroy();
       } else if (options.isComplete?.(reply)) settle(reply);
-    });
-    socket.on('end', () => settle(reply));
-    socket.on('close', () => settle(reply));
+    };
+    socket.on('end', () => settle(incoming.octets));
+    socket.on('close', () => settle(incoming.octets));
     return undefined;
   });
 }

@@ -26,7 +26,7 @@ export interface Spool {
 
 /** Calls run in turn. `write` and `finish` reject with TempFail when the disk fails; the file is gone then. */
 export interface SpoolWriter {
-  /** Takes a copy of `chunk`. */
+  /** `chunk` may be used again once this has resolved. */
   write(chunk: Uint8Array): Promise<void>;
   finish(): Promise<SpooledMessage>;
   /** Drops what was written. Idempotent, never rejects; without effect after `finish`. */
@@ -79,7 +79,7 @@ function createWriter(
   const spoolId = randomUUID().replaceAll('-', ''); // node keeps random octets for these in store
   const file = join(folder, spoolId);
   const hash = createHash('sha256');
-  const pending = createBuffer();
+  const pending = createBlocks(); // the whole message as long as it is small, then what is too little for a write
   let handle: FileHandle | null = null;
   let writtenBytes = 0;
   let state: 'open' | 'finished' | 'gone' = 'open';
@@ -87,14 +87,20 @@ function createWriter(
 
   async function write(chunk: Uint8Array): Promise<void> {
     hash.update(chunk);
-    pending.add(chunk);
-    const isFull = handle === null ? pending.size() > memoryBytesMax : pending.size() >= chunkBytes;
-    if (isFull) await flush();
+    const waitingMax = handle === null ? memoryBytesMax : chunkBytes - 1;
+    if (pending.size() + chunk.length <= waitingMax) return pending.add(chunk);
+    await flush();
+    // As it is: a copy of each chunk would be most of what a large message costs.
+    writtenBytes += await writeAll(await opened(), chunk, writtenBytes);
+  }
+
+  async function opened(): Promise<FileHandle> {
+    handle ??= await open(file, 'wx', 0o600);
+    return handle;
   }
 
   async function flush(): Promise<void> {
-    handle ??= await open(file, 'wx', 0o600);
-    writtenBytes += await writeAll(handle, pending.take(), writtenBytes);
+    if (pending.size() > 0) writtenBytes += await writeAll(await opened(), pending.take(), writtenBytes);
   }
 
   async function finish(): Promise<SpooledMessage> {
@@ -177,6 +183,7 @@ function createMessage(
     inFile: initial.kind === 'file',
     read,
     async head(maxBytes) {
+      if (store?.kind === 'memory') return store.bytes.subarray(0, maxBytes);
       const chunks: Uint8Array[] = [];
       for await (const chunk of read(0, maxBytes)) chunks.push(chunk);
       return Buffer.concat(chunks);
@@ -219,7 +226,7 @@ async function readChunk(handle: FileHandle, file: string, at: number, sizeBytes
 }
 
 /** A write may be short (a disk that is nearly full): pwrite(2) says how far it came. */
-async function writeAll(handle: FileHandle, bytes: Buffer, position: number): Promise<number> {
+async function writeAll(handle: FileHandle, bytes: Uint8Array, position: number): Promise<number> {
   for (let done = 0; done < bytes.length; ) {
     const { bytesWritten } = await handle.write(bytes, done, bytes.length - done, position + done);
     done += bytesWritten;
@@ -235,27 +242,35 @@ async function removeFile(file: string, log: Log): Promise<void> {
   }
 }
 
-/** One growing buffer: a million chunks of one octet cost no more than one chunk. */
-function createBuffer() {
-  let bytes = Buffer.alloc(0);
+/**
+ * Octets in blocks, each twice the one before, up to 64 KiB: a million chunks of one octet cost no more than one chunk, and
+ * nothing is copied anew as it grows.
+ */
+function createBlocks() {
+  let blocks: Buffer[] = [];
+  let free = Buffer.alloc(0); // what is left of the last block
   let used = 0;
   return {
     size: () => used,
     add(chunk: Uint8Array): void {
-      if (used + chunk.length > bytes.length) {
-        const larger = Buffer.allocUnsafeSlow(Math.max(used + chunk.length, 2 * bytes.length, 4096));
-        bytes.copy(larger, 0, 0, used);
-        bytes = larger;
+      for (let at = 0; at < chunk.length; ) {
+        if (free.length === 0) {
+          free = Buffer.allocUnsafeSlow(Math.min(Math.max(4_096, used, chunk.length - at), chunkBytes));
+          blocks.push(free);
+        }
+        const part = chunk.subarray(at, at + free.length);
+        free.set(part);
+        free = free.subarray(part.length);
+        at += part.length;
       }
-      bytes.set(chunk, used);
       used += chunk.length;
     },
     /** An exact copy of what is there; empty afterwards. */
     take(): Buffer {
       const taken = Buffer.allocUnsafeSlow(used);
-      bytes.copy(taken, 0, 0, used);
-      bytes = Buffer.alloc(0);
-      used = 0;
+      let at = 0;
+      for (const block of blocks) at += block.copy(taken, at, 0, used - at);
+      [blocks, free, used] = [[], Buffer.alloc(0), 0];
       return taken;
     },
   };

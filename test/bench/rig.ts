@@ -5,6 +5,7 @@
  * spamd with two children and local tests only. Needs root: smtp-sink and the scanners give their rights away.
  */
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { chmod, cp, mkdir, rm, symlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -20,6 +21,8 @@ export type Rig = {
   readonly clamd: Clamd;
   readonly spamd: SpamDaemon;
   readonly sinkPort: number;
+  /** Path of a socket where a stand-in answers like spamd, at once: for warming up. */
+  readonly quickSpamd: string;
   /** For temporary files, everybody's: a tmpfs where one can be mounted, else on disk like everything else. */
   readonly temporary: { readonly folder: string; readonly kind: 'tmpfs' | 'disk' };
   /** Sluice as it ships: JavaScript made of these sources, bin/sluice.js above it. */
@@ -58,9 +61,12 @@ export async function startRig(): Promise<Rig> {
   const sinkPort = await freePort();
   const sink = await startSink(folder, sinkPort);
   started.defer(() => sink.stop());
+  const quick = await startStandIns(folder);
+  started.defer(() => quick.stop());
   const packageFolder = await build(folder);
   const owned = started.move();
-  return { folder, clamd, spamd, sinkPort, temporary, packageFolder, stop: () => owned.disposeAsync() };
+  const rest = { temporary, packageFolder, quickSpamd: quick.spamdPath };
+  return { folder, clamd, spamd, sinkPort, ...rest, stop: () => owned.disposeAsync() };
 }
 
 /**
@@ -90,6 +96,18 @@ async function build(folder: string): Promise<string> {
     await cp(join(top, name), join(home, name), { recursive: true });
   await symlink(join(top, 'node_modules'), join(home, 'node_modules'));
   return home;
+}
+
+/** Scanners that answer at once (fake-scanners.ts); of the two only spamd is wanted. */
+async function startStandIns(folder: string): Promise<Daemon & { readonly spamdPath: string }> {
+  const spamdPath = join(folder, 'quick-spamd.socket');
+  const daemon = await startDaemon({
+    command: process.execPath,
+    args: [join(import.meta.dirname, 'fake-scanners.ts'), join(folder, 'quick-clamd.socket'), spamdPath, '0'],
+    logFile: join(folder, 'quick-scanners.log'),
+    isUp: async () => existsSync(spamdPath),
+  });
+  return { ...daemon, spamdPath };
 }
 
 /** Postfix's own sink: takes everything, keeps nothing. */

@@ -68,7 +68,8 @@ export async function runOnce(
   };
 }
 
-async function runLoad(order: LoadOrder): Promise<LoadResult> {
+/** Load alone, in a process of its own. Rejects where a message was not answered 250. */
+export async function runLoad(order: LoadOrder): Promise<LoadResult> {
   const script = join(import.meta.dirname, 'load.ts');
   const { stdout } = await promisify(execFile)(process.execPath, [script, JSON.stringify(order)], {
     maxBuffer: 64 * 1024 * 1024,

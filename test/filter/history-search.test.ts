@@ -206,6 +206,15 @@ test('openHistory({ asItStands }) looks into a file that another one writes, and
   await missing.close();
 });
 
+test('History.record() does not rest where many wait', async (t) => {
+  const file = join(temporaryFolder(t), 'history.db');
+  const history = await openHistory({ file, log: recordingLog(), groupMs: 3_600_000 });
+  assert.equal(await history.record(scanOf({}), [], { durable: false }), true);
+  const others = Array.from({ length: 200 }, () => history.record(scanOf({}), [], { durable: false }));
+  assert.ok((await Promise.all(others)).every(Boolean));
+  await history.close();
+});
+
 test('History.record() writes many messages in few commits, and close() waits for all', async (t) => {
   const file = join(temporaryFolder(t), 'history.db');
   const history = await openHistory({ file, log: recordingLog(), groupMs: 60_000 });

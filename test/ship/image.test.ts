@@ -10,7 +10,7 @@ import { chownSync, existsSync, globSync, mkdirSync, readdirSync, readFileSync }
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
 import { productionPackages } from '../../packaging/stage.ts';
-import { partNodeOptions } from '../../review/supervisor.ts';
+import { partEnvironment, partNodeOptions } from '../../review/supervisor.ts';
 import { version } from '../../workers/version.ts';
 import { type BuiltImage, openWorkshop, type Workshop } from './image.ts';
 import { type Jail, type Jailed, startJail } from './jail.ts';
@@ -68,7 +68,9 @@ suite('the image', () => {
       ['10001:10001', 'SIGTERM', ['sluice'], ['run', 'all']],
     );
     assert.deepEqual(Object.keys(Volumes as object), ['/var/lib/sluice']);
-    assert.ok((image.config['Env'] as string[]).includes(`NODE_OPTIONS=${partNodeOptions.join(' ')}`));
+    const environment = { ...partEnvironment, NODE_OPTIONS: partNodeOptions.join(' ') };
+    for (const [name, value] of Object.entries(environment))
+      assert.ok((image.config['Env'] as string[]).includes(`${name}=${value}`), name);
     assert.deepEqual((Healthcheck as { Test: string[] }).Test, ['CMD', 'node', '/opt/sluice/healthcheck.js']);
   });
 

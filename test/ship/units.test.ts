@@ -19,7 +19,7 @@ import {
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
-import { partNodeOptions } from '../../review/supervisor.ts';
+import { partEnvironment, partNodeOptions } from '../../review/supervisor.ts';
 import { top } from './debian.ts';
 import { readUnit } from './unit-file.ts';
 
@@ -100,10 +100,11 @@ suite('systemd units', () => {
     for (const unit of units) {
       const options = readUnit(join(folder, unit))
         .all('Environment')
-        .filter((line) => line.startsWith('NODE_OPTIONS='));
+        .filter((line) => /^(NODE_OPTIONS|MALLOC_)/.test(line));
+      const environment = { NODE_OPTIONS: partNodeOptions.join(' '), ...partEnvironment };
+      const wanted = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
       // `sluice run all` tells its parts itself.
-      const wanted = unit === 'sluice.service' ? [] : [`NODE_OPTIONS=${partNodeOptions.join(' ')}`];
-      assert.deepEqual(options, wanted, unit);
+      assert.deepEqual(options, unit === 'sluice.service' ? [] : wanted, unit);
     }
   });
 

@@ -90,7 +90,7 @@ test('createSpool() nobody else may look: folders 0700, files 0600', async () =>
   );
 });
 
-test('write() takes a copy: the caller may use its buffer again', async () => {
+test('write() is done with a chunk when it resolves: the caller may use its buffer again', async () => {
   await using box = await openBox();
   const writer = box.spool.open();
   const buffer = Buffer.from('first');
