@@ -7,7 +7,6 @@
 import { hostname } from 'node:os';
 import { formatAddress } from '../rules/config.ts';
 import { createScannerClients, reportScanners } from '../workers/clients.ts';
-import { keepHeapSmall } from '../workers/heap.ts';
 import { createLog, standardOutput } from '../workers/log.ts';
 import { openQueue, type Ticket } from '../workers/queue.ts';
 import { endOnUncaught, untilSignal } from '../workers/signals.ts';
@@ -26,7 +25,6 @@ import { fetchersOf } from './trusted-clients.ts';
 
 /** Runs the filter process for this site until a signal ends it; resolves with its exit code. */
 export async function runFilter(site: Site): Promise<number> {
-  keepHeapSmall();
   const { config } = site;
   const output = standardOutput();
   const log = createLog({ name: 'filter', level: config.log.level, destination: output });

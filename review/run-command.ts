@@ -8,6 +8,7 @@ import { existsSync } from 'node:fs';
 import type { Config } from '../rules/config.ts';
 import type { QueueName } from '../workers/job.ts';
 import { createLog, silentLog } from '../workers/log.ts';
+import { keepHeapSmall } from '../workers/heap.ts';
 import { runWorker } from '../workers/main.ts';
 import { runFilter } from '../filter/main.ts';
 import { becomeOwner } from '../filter/state-folder.ts';
@@ -20,6 +21,7 @@ export async function run(invocation: Invocation): Promise<number> {
   const part = invocation.words[0] ?? 'all';
   switch (part) {
     case 'filter':
+      keepHeapSmall();
       return runFilter(invocation.site());
     case 'worker':
       return work(invocation);
