@@ -88,7 +88,7 @@ export const cases: readonly Case[] = [
     name: 'fsync-virus',
     title: 'fsync slowed by 20 ms, virus only, 5 KB, 16 sessions',
     contestants: ['sluice-virus-slow-fsync', 'sluice-virus', 'clamsmtp'],
-    load: { sizeBytes: small, sessions: 16, messages: 480 },
+    load: { sizeBytes: small, sessions: 16, messages: 480, reuse: true },
     shortMessages: 160,
   },
   {
