@@ -4,6 +4,8 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { cpus, totalmem, release } from 'node:os';
+import type { Circumstances } from './report.ts';
+import { cpuSecondsOf } from './usage.ts';
 
 const usualPackages = ['postfix', 'clamav-daemon', 'spamd', 'amavisd-new', 'clamsmtp'];
 
@@ -17,8 +19,24 @@ export function describeMachine(packages: readonly string[] = usualPackages): st
   ];
 }
 
+/** Looks on from now; the function that it returns tells when that was, how long ago, and what others used meanwhile. */
+export function watchMachine(): () => Pick<Circumstances, 'date' | 'minutes' | 'foreignShare'> {
+  const start = Date.now();
+  const before = machineCpu();
+  const oursBefore = cpuSecondsOf(process.pid);
+  return () => {
+    const now = machineCpu();
+    const ours = cpuSecondsOf(process.pid) - oursBefore;
+    return {
+      date: new Date(start).toISOString().slice(0, 10),
+      minutes: (Date.now() - start) / 60_000,
+      foreignShare: Math.max(0, now.busy - before.busy - ours) / (now.all - before.all),
+    };
+  };
+}
+
 /** CPU seconds that the whole machine has been busy so far, steal included, and those it could have been. */
-export function machineCpu(): { readonly busy: number; readonly all: number } {
+function machineCpu(): { readonly busy: number; readonly all: number } {
   const [line = ''] = readFileSync('/proc/stat', 'latin1').split('\n', 1);
   // user nice system idle iowait irq softirq steal; guests are counted in user (proc(5)).
   const ticks = line.split(/ +/).slice(1, 9).map(Number);

@@ -12,11 +12,10 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Case, cases, targets } from './cases.ts';
 import { type ContestantName, Field } from './contestants.ts';
-import { describeMachine, machineCpu } from './machine.ts';
+import { describeMachine, watchMachine } from './machine.ts';
 import { type Circumstances, formatCase, formatReport, judge, type Measured } from './report.ts';
 import { type Rig, startRig } from './rig.ts';
 import { type Run, runOnce } from './run.ts';
-import { cpuSecondsOf } from './usage.ts';
 
 type Plan = {
   readonly cases: readonly Case[];
@@ -110,23 +109,18 @@ function smokeCase(one: Case): Case[] {
 }
 
 async function measureAll(plan: Plan, rig: Rig, field: Field): Promise<void> {
-  const start = Date.now();
-  const cpu = machineCpu();
-  const ours = cpuSecondsOf(process.pid);
+  const watched = watchMachine();
   const measured: Measured[] = [];
   for (const one of plan.cases) {
     const found = await measure(one, plan.rounds, rig, field);
     measured.push(found);
     process.stdout.write(`${formatCase(found).join('\n')}\n`);
   }
-  const now = machineCpu();
   const about: Circumstances = {
-    date: new Date(start).toISOString().slice(0, 10),
+    ...watched(),
     machine: describeMachine(),
     command: plan.command,
     rounds: plan.rounds,
-    minutes: (Date.now() - start) / 60_000,
-    foreignShare: Math.max(0, now.busy - cpu.busy - (cpuSecondsOf(process.pid) - ours)) / (now.all - cpu.all),
   };
   const met = targets.flatMap((target) => judge(target, measured) ?? []);
   process.stdout.write(`${met.map(({ text }) => text).join('\n')}\n`);

@@ -7,7 +7,9 @@
 import type { Daemon } from '../../demo/daemon.ts';
 import type { LoadOrder } from './load.ts';
 import { percentile } from './figures.ts';
-import { type Door, type Filter, type QueueRig, runLoad, type Scanners, type Way } from './queue-rig.ts';
+import type { Door, Filter, QueueRig, Way } from './queue-rig.ts';
+import type { FakeScanners } from './rig.ts';
+import { runLoad } from './run.ts';
 import { cpuSecondsOf, firstThreadSecondsOf } from './usage.ts';
 
 /** `messages`: of a round under load; `alone`: of a round one at a time; `perSlot`: of the scaling, for each slot. */
@@ -118,7 +120,7 @@ export async function measureScaling(rig: QueueRig, size: Size): Promise<Scaling
 async function startOneWorker(
   rig: QueueRig,
   own: AsyncDisposableStack,
-): Promise<{ scanners: Scanners; worker: Daemon }> {
+): Promise<{ scanners: FakeScanners; worker: Daemon }> {
   const scanners = own.adopt(await rig.startScanners(0), (one) => one.stop());
   const worker = own.adopt(await rig.startWorker(scanners, slots), (one) => one.stop());
   return { scanners, worker };
@@ -178,7 +180,7 @@ function spentBy(
   rig: QueueRig,
   { daemon }: Filter,
   worker: Daemon,
-  scanners: Scanners,
+  scanners: FakeScanners,
 ): Record<string, number> {
   return {
     filter: cpuSecondsOf(daemon.pid),

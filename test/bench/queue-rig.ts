@@ -4,39 +4,33 @@
  * Hides folders, ports and configurations. A door is what the pipeline calls, in this process; a filter is the process as it
  * ships, between load and sink. Each comes over Redis or in one process, so that both are measured in one run. Needs root (smtp-sink).
  */
-import { execFile, spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { type Daemon, freePort, startDaemon } from '../../demo/daemon.ts';
 import { type RedisServer, startRedis } from '../../demo/redis.ts';
-import { partNodeOptions } from '../../review/supervisor.ts';
+import { partEnvironment, partNodeOptions } from '../../review/supervisor.ts';
 import { parseConfig } from '../../rules/config.ts';
 import { createScannerClients } from '../../workers/clients.ts';
 import { silentLog } from '../../workers/log.ts';
 import { openQueue, type Queue } from '../../workers/queue.ts';
 import { createSpool, type Spool } from '../../workers/spool.ts';
-import type { LoadOrder, LoadResult } from './load.ts';
-import { accepts, startSink } from './rig.ts';
+import { accepts, type FakeScanners, startFakeScanners, startSink } from './rig.ts';
 
 export type Door = { readonly queue: Queue; readonly spool: Spool; close(): Promise<void> };
 
 /** `port`: of its LMTP listener. */
 export type Filter = { readonly daemon: Daemon; readonly port: number };
 
-/** A pair of scanners that answer after so many milliseconds. */
-export type Scanners = { readonly name: string; readonly pid: number; stop(): Promise<void> };
-
 export type QueueRig = {
   readonly redis: RedisServer;
   readonly sinkPid: number;
-  startScanners(delayMs: number): Promise<Scanners>;
+  startScanners(delayMs: number): Promise<FakeScanners>;
   /** With so many slots for each scanner. */
-  startWorker(scanners: Scanners, slots: number): Promise<Daemon>;
-  openDoor(scanners: Scanners, way: Way): Promise<Door>;
-  startFilter(scanners: Scanners, way: Way): Promise<Filter>;
+  startWorker(scanners: FakeScanners, slots: number): Promise<Daemon>;
+  openDoor(scanners: FakeScanners, way: Way): Promise<Door>;
+  startFilter(scanners: FakeScanners, way: Way): Promise<Filter>;
   stop(): Promise<void>;
 };
 
@@ -58,7 +52,7 @@ export async function startQueueRig(): Promise<QueueRig> {
   return {
     redis,
     sinkPid: sink.pid,
-    startScanners: (delayMs) => startScanners(next('scanners'), delayMs),
+    startScanners: (delayMs) => startFakeScanners(next('scanners'), delayMs),
     startWorker: (scanners, slots) => startWorker(next('worker'), scanners, redis, slots),
     openDoor: (scanners, way) => openDoor(next('door'), scanners, redis, way),
     startFilter: (scanners, way) => startFilter(next('filter'), scanners, redis, way, sinkPort),
@@ -66,41 +60,9 @@ export async function startQueueRig(): Promise<QueueRig> {
   };
 }
 
-/** Puts a filter under load; the load's own process tells what it took. */
-export async function runLoad(order: LoadOrder): Promise<LoadResult> {
-  const { stdout } = await promisify(execFile)(
-    process.execPath,
-    [join(import.meta.dirname, 'load.ts'), JSON.stringify(order)],
-    { maxBuffer: 64 * 1024 * 1024 },
-  );
-  return JSON.parse(stdout) as LoadResult;
-}
-
-async function startScanners(name: string, delayMs: number): Promise<Scanners> {
-  const fakes = join(import.meta.dirname, 'fake-scanners.ts');
-  const args = [fakes, `${name}-clamd`, `${name}-spamd`, String(delayMs)];
-  const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
-  const killed = () => child.kill();
-  process.once('exit', killed);
-  await new Promise((resolve, reject) => {
-    child.stdout.once('data', resolve);
-    child.once('close', () => reject(new Error('Cannot start the scanners')));
-  });
-  return {
-    name,
-    pid: child.pid ?? 0,
-    async stop() {
-      process.off('exit', killed);
-      const gone = new Promise((resolve) => child.once('close', resolve));
-      child.kill();
-      await gone;
-    },
-  };
-}
-
 async function startWorker(
   place: string,
-  scanners: Scanners,
+  scanners: FakeScanners,
   redis: RedisServer,
   slots: number,
 ): Promise<Daemon> {
@@ -119,7 +81,7 @@ async function startWorker(
 
 async function startFilter(
   place: string,
-  scanners: Scanners,
+  scanners: FakeScanners,
   redis: RedisServer,
   way: Way,
   sinkPort: number,
@@ -140,10 +102,10 @@ async function commandFor(part: string, place: string, lines: readonly string[])
   const configFile = `${place}.yaml`;
   await writeFile(configFile, lines.join('\n'));
   const args = [...partNodeOptions, script, 'run', part, '--config', configFile];
-  return { command: process.execPath, args };
+  return { command: process.execPath, args, env: { ...partEnvironment, ...process.env } };
 }
 
-async function openDoor(place: string, scanners: Scanners, redis: RedisServer, way: Way): Promise<Door> {
+async function openDoor(place: string, scanners: FakeScanners, redis: RedisServer, way: Way): Promise<Door> {
   const text = linesFor(place, scanners, redis, way).join('\n');
   const { config, problems } = parseConfig({ file: '/sluice.yaml', text }, {});
   if (config === null) throw new Error(problems.map(({ message }) => message).join('\n'));
@@ -161,7 +123,7 @@ async function openDoor(place: string, scanners: Scanners, redis: RedisServer, w
 }
 
 /** Over Redis a filter has no scanner of its own: whatever it knows, a worker told it. */
-function linesFor(place: string, scanners: Scanners, redis: RedisServer, way: Way): string[] {
+function linesFor(place: string, scanners: FakeScanners, redis: RedisServer, way: Way): string[] {
   if (way === 'in process') return [...linesOf(place, null), ...addressesOf(scanners)];
   return [...linesOf(place, redis), 'clamd: null', 'spamd: null'];
 }
@@ -174,6 +136,6 @@ function linesOf(place: string, redis: RedisServer | null): string[] {
   ];
 }
 
-function addressesOf({ name }: Scanners): string[] {
+function addressesOf({ name }: FakeScanners): string[] {
   return ['clamd', 'spamd'].map((daemon) => `${daemon}: "unix:${name}-${daemon}"`);
 }

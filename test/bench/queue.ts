@@ -10,11 +10,10 @@
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { describeMachine, machineCpu } from './machine.ts';
+import { describeMachine, watchMachine } from './machine.ts';
 import { measureDoor, measureFilter, measureScaling, type Size } from './queue-parts.ts';
 import { formatQueueReport, type Measured } from './queue-report.ts';
 import { startQueueRig } from './queue-rig.ts';
-import { cpuSecondsOf } from './usage.ts';
 
 const parts = ['door', 'filter', 'scaling'] as const;
 
@@ -31,18 +30,13 @@ async function main(args: readonly string[]): Promise<number> {
     process.stderr.write(`bench: ${plan}\n`);
     return 64;
   }
-  const start = Date.now();
-  const cpu = machineCpu();
-  const ours = cpuSecondsOf(process.pid);
+  const watched = watchMachine();
   const found = await measure(plan);
-  const now = machineCpu();
   const text = formatQueueReport(found, {
-    date: new Date(start).toISOString().slice(0, 10),
+    ...watched(),
     machine: describeMachine(['redis-server', 'postfix']),
     command: ['npm run bench:queue', ...(args.length === 0 ? [] : ['--', ...args])].join(' '),
     rounds: plan.size.rounds,
-    minutes: (Date.now() - start) / 60_000,
-    foreignShare: Math.max(0, now.busy - cpu.busy - (cpuSecondsOf(process.pid) - ours)) / (now.all - cpu.all),
   });
   process.stdout.write(text);
   if (plan.output !== null) writeFileSync(plan.output, text);

@@ -5,7 +5,7 @@
  * spamd with two children and local tests only. Needs root: smtp-sink and the scanners give their rights away.
  */
 import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { chmod, cp, mkdir, rm, symlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -61,11 +61,11 @@ export async function startRig(): Promise<Rig> {
   const sinkPort = await freePort();
   const sink = await startSink(folder, sinkPort);
   started.defer(() => sink.stop());
-  const quick = await startStandIns(folder);
+  const quick = await startFakeScanners(join(folder, 'quick'), 0);
   started.defer(() => quick.stop());
   const packageFolder = await build(folder);
   const owned = started.move();
-  const rest = { temporary, packageFolder, quickSpamd: quick.spamdPath };
+  const rest = { temporary, packageFolder, quickSpamd: `${quick.name}-spamd` };
   return { folder, clamd, spamd, sinkPort, ...rest, stop: () => owned.disposeAsync() };
 }
 
@@ -98,16 +98,20 @@ async function build(folder: string): Promise<string> {
   return home;
 }
 
-/** Scanners that answer at once (fake-scanners.ts); of the two only spamd is wanted. */
-async function startStandIns(folder: string): Promise<Daemon & { readonly spamdPath: string }> {
-  const spamdPath = join(folder, 'quick-spamd.socket');
+/** Both scanners as fakes, on the sockets `name`-clamd and `name`-spamd. */
+export type FakeScanners = Daemon & { readonly name: string };
+
+/** Starts fakes that answer after so many milliseconds (fake-scanners.ts). */
+export async function startFakeScanners(name: string, delayMs: number): Promise<FakeScanners> {
+  const logFile = `${name}-scanners.log`;
+  const script = join(import.meta.dirname, 'fake-scanners.ts');
   const daemon = await startDaemon({
     command: process.execPath,
-    args: [join(import.meta.dirname, 'fake-scanners.ts'), join(folder, 'quick-clamd.socket'), spamdPath, '0'],
-    logFile: join(folder, 'quick-scanners.log'),
-    isUp: async () => existsSync(spamdPath),
+    args: [script, `${name}-clamd`, `${name}-spamd`, String(delayMs)],
+    logFile,
+    isUp: async () => readFileSync(logFile, 'utf8').startsWith('up'),
   });
-  return { ...daemon, spamdPath };
+  return { ...daemon, name };
 }
 
 /** Postfix's own sink: takes everything, keeps nothing. */
