@@ -104,8 +104,7 @@ const sweptAtOnce = 500;
 
 /**
  * The history in `file`; it resolves even where that can't be opened now. `asItStands`: only to look, changing nothing of
- * a file that another process owns. Rows are written at most every `groupMs`,
- * sooner where many wait.
+ * a file that another process owns. Rows are written at most every `groupMs`, sooner where many wait.
  */
 export async function openHistory(options: {
   file: string;

@@ -243,8 +243,8 @@ async function removeFile(file: string, log: Log): Promise<void> {
 }
 
 /**
- * Octets in blocks, each twice the one before, up to 64 KiB: a million chunks of one octet cost no more than one chunk, and
- * nothing is copied anew as it grows.
+ * Octets in blocks, each as large as all before it, up to 64 KiB: a million chunks of one octet cost no more than one chunk,
+ * and nothing is copied anew as it grows.
  */
 function createBlocks() {
   let blocks: Buffer[] = [];
