@@ -35,9 +35,8 @@ export function openFiles({ view, saLearn, step }: StoreOptions): BayesStore {
     lines: [`bayes_path ${join(home, name, basename(path))}`],
   });
   const generationAt = async (name: string): Promise<Generation | null> => {
-    const folder = join(home, name);
-    if (statSync(folder, { throwIfNoEntry: false }) === undefined) return null;
-    return { mark: parseMark(await textOf(join(folder, markName))) };
+    if (!exists(join(home, name, `${basename(path)}_toks`))) return null;
+    return { mark: parseMark(await textOf(join(home, name, markName))) };
   };
   const currentName = async () => (isLink(link) ? basename(await readlink(link)) : null);
   const previousName = async () => {
@@ -65,12 +64,12 @@ export function openFiles({ view, saLearn, step }: StoreOptions): BayesStore {
     async standing() {
       const [current, previous] = [await currentName(), await previousName()];
       return {
-        current: current === null ? await unlinkedGeneration(path) : await generationAt(current),
+        current: await generationAt(current ?? basename(link)),
         previous: previous === null ? null : await generationAt(previous),
       };
     },
     async prepare() {
-      if (basename(link) !== linkName || !isLink(link)) throw notPrepared(path, home, basename(path));
+      if (basename(link) !== linkName || !isLink(link)) throw notPrepared(path);
       await clean();
     },
     async load(dump) {
@@ -108,12 +107,12 @@ function pathOf(setting: string | null, home: string): string {
   return (setting ?? '~/.spamassassin/bayes').replace(/^~(?=\/)/, home);
 }
 
-function notPrepared(path: string, home: string, name: string) {
+function notPrepared(path: string) {
   const message = `Cannot switch the Bayes database at ${path}: its folder is no symbolic link called ${linkName}`;
-  const folder = basename(home) === linkName ? home : join(dirname(path));
+  const [folder, name, first] = [dirname(path), basename(path), 'generation-000000000000'];
   const remedy =
-    `with spamd stopped: mkdir ${folder}/generation-000000000000, move ${folder}/${name}_* into it, give it the owner of ` +
-    `${folder}, ln -s generation-000000000000 ${folder}/${linkName}, and set bayes_path ${folder}/${linkName}/${name}`;
+    `with spamd stopped: mkdir ${folder}/${first}, move ${path}_* into it, give it the owner of ${folder}, ` +
+    `ln -s ${first} ${folder}/${linkName}, and set bayes_path ${folder}/${linkName}/${name}`;
   return failed('prepare', message, remedy);
 }
 
@@ -144,8 +143,8 @@ async function writeWhole(file: string, text: string): Promise<void> {
   await sync(dirname(file));
 }
 
-async function unlinkedGeneration(path: string): Promise<Generation | null> {
-  return statSync(`${path}_toks`, { throwIfNoEntry: false }) === undefined ? null : { mark: null };
+function exists(file: string): boolean {
+  return statSync(file, { throwIfNoEntry: false }) !== undefined;
 }
 
 async function textOf(file: string): Promise<string | null> {

@@ -28,15 +28,11 @@ const loading = 'loading';
 const bayesKey = /^[vws]:/;
 
 /** The index that the site's `bayes_sql_dsn` names, and the scratch index. */
-export async function openRedis({ view, saLearn, step, redisScratch }: StoreOptions): Promise<BayesStore> {
+export async function openRedis(options: StoreOptions): Promise<BayesStore> {
+  const { view, saLearn, step } = options;
   const dsn = parseDsn(siteSetting(view, 'bayes_sql_dsn') ?? '');
   const place = `${dsn.server}, index ${dsn.database}`;
-  if (dsn.database === redisScratch)
-    throw failed(
-      'settings',
-      `Cannot use index ${redisScratch} beside ${place}: it is the same`,
-      'set bayes.redisScratch to a free index',
-    );
+  const redisScratch = scratchBeside(dsn, options.redisScratch);
   const attempt = attemptAt(place, dsn.password);
   const [live, scratch] = [
     await connectTo(dsn, dsn.database, attempt),
@@ -99,6 +95,13 @@ export async function openRedis({ view, saLearn, step, redisScratch }: StoreOpti
       await hidden?.remove();
     },
   };
+}
+
+function scratchBeside({ server, database }: Dsn, wanted: number | null): number {
+  if (wanted !== null && wanted !== database) return wanted;
+  const what = wanted === null ? 'bayes.redisScratch is not set' : 'bayes.redisScratch is the same index';
+  const message = `Cannot use Redis at ${server}, index ${database}: ${what}`;
+  throw failed('settings', message, 'set bayes.redisScratch to an index that nobody uses');
 }
 
 /** An index that is empty, or where a load died, holds none. */

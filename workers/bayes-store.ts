@@ -59,8 +59,8 @@ export type StoreOptions = {
   readonly saLearn: SaLearn;
   readonly step: OnStep;
   readonly signal: AbortSignal;
-  /** The index of Redis beside the live one; it belongs to Bayes alone. */
-  readonly redisScratch: number;
+  /** The index of Redis beside the live one; it belongs to Bayes alone. Null: there is none. */
+  readonly redisScratch: number | null;
 };
 
 /** The store that the site's configuration names; nothing is opened before it is asked. */

@@ -30,7 +30,8 @@ export type BayesOptions = {
   readonly keep: number;
   /** Octets: of all files of a bundle together, and of a dump uncompressed. */
   readonly sizeBytesMax: number;
-  readonly redisScratch: number;
+  /** The index of Redis beside the live one; null where there is none. */
+  readonly redisScratch: number | null;
   /** For all runs with this folder. */
   readonly lock: BayesLock;
   readonly onStep?: OnStep;
