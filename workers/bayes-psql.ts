@@ -63,7 +63,7 @@ export function createPsql({ view, signal }: Pick<StoreOptions, 'view' | 'signal
       // Without its COMMIT the transaction ends with the connection. psql that ended by itself says why.
       child.kill('SIGKILL');
       if (said !== '') await ended;
-      throw failed(step, `Cannot ${step} in ${where}: ${messageOf(cause)}`, 'run it again', cause);
+      throw failed(step, `Cannot use PostgreSQL, ${where}: ${messageOf(cause)}`, 'run it again', cause);
     });
     await ended;
     return output;
@@ -129,5 +129,5 @@ function notDone(step: BayesStep, where: string, said: string): BayesFail {
   const remedy = rights
     ? 'grant bayes_sql_username SELECT, INSERT, UPDATE and DELETE on the tables bayes_*, and USAGE on their sequence'
     : 'see that the server runs and takes bayes_sql_username from here, then run it again';
-  return failed(step, `Cannot ${step} in ${where}: ${error}`, remedy);
+  return failed(step, `Cannot use PostgreSQL, ${where}: ${error}`, remedy);
 }

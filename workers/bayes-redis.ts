@@ -202,5 +202,5 @@ function troubleAt(step: BayesStep, place: string, password: string | null, caus
   const remedy = /NOPERM/.test(said)
     ? 'let its user do so: ACL SETUSER … +swapdb +flushdb +scan +multi +exec ~sluice:bayes'
     : 'see that it runs, takes writes and the password of bayes_sql_dsn, then run it again';
-  return failed(step, `Cannot ${step} in Redis at ${place}: ${said}`, remedy);
+  return failed(step, `Cannot use Redis at ${place}: ${said}`, remedy);
 }

@@ -104,7 +104,7 @@ function endOf(child: ChildProcess, step: BayesStep, { user }: BayesView): Promi
     child.once('close', (code, signal) => {
       if (code === 0) return resolve();
       const last = said.trim().split('\n').at(-1) ?? '';
-      const message = `Cannot ${step}: sa-learn ended with ${signal ?? code}: ${last}`;
+      const message = `Cannot go on after sa-learn (step ${step}): it ended with ${signal ?? code}: ${last}`;
       reject(failed(step, message, 'see its words with -D bayes: sa-learn -D bayes --dump magic'));
     });
   });

