@@ -13,7 +13,7 @@ import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { judgeSnapshot } from '../rules/bayes-judge.ts';
 import { type DumpFigures, type Measured, measuring } from './bayes-dump.ts';
-import { type BundleFile, dumpName, type Manifest } from './bayes-manifest.ts';
+import { type BundleFile, dumpName, formatManifest, type Manifest, parseManifest } from './bayes-manifest.ts';
 import { type Magic, type SaLearn } from './bayes-sa-learn.ts';
 import {
   commitDraft,
@@ -71,6 +71,10 @@ export async function exportSnapshot(options: ExportOptions): Promise<Exported> 
     for (const companion of options.companions)
       files.push(await writeInto(draft, companion.name, companion.read()));
     const manifest = await manifestOf(options, nextSnapshotId(snapshots, options.now()), figures, files);
+    // What is kept can be read again: a companion's name is checked there.
+    const read = parseManifest(formatManifest(manifest));
+    if ('problem' in read)
+      throw failed('keep', `Cannot keep the snapshot: ${read.problem}`, 'rename what travels with it');
     const snapshot = await commitDraft(folder, draft, manifest);
     await pruneSnapshots(folder, keep);
     return { kind: 'exported', snapshot, warnings };

@@ -1,7 +1,9 @@
 /**
- * stores — the contract of restore and roll-back on the Bayes stores in PostgreSQL and Redis; DB_File keeps it in the unit tests.
+ * stores — what restore and roll-back promise, on PostgreSQL and Redis; DB_File keeps it in the unit tests.
  */
-import { declareContract } from '../workers/bayes-contract.ts';
+import { declareContract, declareScans } from '../workers/bayes-contract.ts';
 
+declareScans('postgres');
+declareScans('redis');
 declareContract('postgres');
 declareContract('redis');
