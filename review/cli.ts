@@ -9,6 +9,7 @@ import { PermFail, TempFail } from '../workers/fail.ts';
 import { terminalSafe } from '../workers/json-text.ts';
 import { ConfigurationError, readSite } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
+import { exportBayes, restoreBayes, rollBackBayes, showBayes } from './bayes-command.ts';
 import { check } from './check-command.ts';
 import { type Asked, understand } from './command-line.ts';
 import type { CommandName } from './commands.ts';
@@ -43,6 +44,10 @@ const verbs: Readonly<Record<CommandName, (invocation: Invocation) => Promise<nu
   'quarantine learn': learnThem,
   'quarantine export': exportHeld,
   'queue status': showQueue,
+  'bayes status': showBayes,
+  'bayes export': exportBayes,
+  'bayes restore': restoreBayes,
+  'bayes rollback': rollBackBayes,
   history: listHistory,
   'import amavis': importPolicies,
   completion: printCompletion,

@@ -1,6 +1,7 @@
 /**
  * commands — all commands there are, in the order in which people meet them.
  */
+import { bayesManuals } from './bayes-manuals.ts';
 import type { CommandManual, GroupManual } from './manual.ts';
 import { historyManual, scanManual } from './mail-manuals.ts';
 import { actingManuals, lookingManuals } from './quarantine-manuals.ts';
@@ -27,6 +28,7 @@ const all = [
   ...actingManuals,
   exported,
   queueManual,
+  ...bayesManuals,
   historyManual,
   importManual,
   completionManual,
@@ -45,6 +47,7 @@ export const groups: readonly GroupManual[] = [
   group('policy', 'what each recipient gets, and why'),
   group('quarantine', 'look at held messages, and decide about them'),
   group('queue', 'scans on their way to workers'),
+  group('bayes', "SpamAssassin's Bayes database: snapshots, and the way back"),
   group('import', "take over another filter's settings"),
 ];
 

@@ -114,6 +114,11 @@ export const readers = {
   'limits.inFlight': numberField({ min: 1, max: 10_000, whole: true }),
   'limits.spamBytes': sizeField(1024, 256 * 1024 ** 2),
   'history.retentionDays': numberField({ min: 1, max: 3650, whole: true }),
+  'bayes.user': nullableField(textField('the name of a user', 100), "for spamd's"),
+  'bayes.siteFolder': nullableField(textField('the path of a folder', 4000), "for spamd's"),
+  'bayes.keep': numberField({ min: 1, max: 1000, whole: true }),
+  'bayes.sizeMax': sizeField(1024 ** 2, 4 * 1024 ** 3),
+  'bayes.redisScratch': nullableField(numberField({ min: 0, max: 65_535, whole: true }), 'for none'),
   'log.format': choiceField('json', 'amavis'),
   'log.level': choiceField('debug', 'info', 'warn', 'error'),
 };

@@ -58,6 +58,18 @@ export type Config = {
     readonly spamBytes: number;
   };
   readonly history: { readonly retentionDays: number };
+  /** SpamAssassin's Bayes database, for `sluice bayes`. */
+  readonly bayes: {
+    /** Whose it is, and by which site configuration; null: as spamd's process shows. */
+    readonly user: string | null;
+    readonly siteFolder: string | null;
+    /** Snapshots that stay. */
+    readonly keep: number;
+    /** Octets of a snapshot, as it travels and uncompressed. */
+    readonly sizeMax: number;
+    /** The index of Redis beside the one in bayes_sql_dsn, where Bayes is in Redis. */
+    readonly redisScratch: number | null;
+  };
   readonly log: {
     /** How a decision is told; `amavis`: as amavisd-new does, for parsers that know its lines. All else is JSON. */
     readonly format: 'json' | 'amavis';
@@ -109,6 +121,7 @@ function readVariables(environment: Environment, report: Report): FoundFields {
 function configOf(found: FoundFields, folder: string, hasFile: boolean): Config {
   const at = (address: Address | null) => (address === null ? null : inFolder(address, folder));
   const path = (text: string) => resolvePath(folder, text);
+  const pathOrNull = (text: string | null) => (text === null ? null : path(text));
   const state = path(found.state?.value ?? '/var/lib/sluice');
   const spool = found.spool?.value ?? null;
   const policies = found.policies === undefined ? (hasFile ? 'policies.yaml' : null) : found.policies.value;
@@ -147,6 +160,13 @@ function configOf(found: FoundFields, folder: string, hasFile: boolean): Config 
       spamBytes: found['limits.spamBytes']?.value ?? 512 * 1024,
     },
     history: { retentionDays: found['history.retentionDays']?.value ?? 180 },
+    bayes: {
+      user: valueOr(found['bayes.user'], null),
+      siteFolder: pathOrNull(valueOr(found['bayes.siteFolder'], null)),
+      keep: found['bayes.keep']?.value ?? 7,
+      sizeMax: found['bayes.sizeMax']?.value ?? 256 * 1024 ** 2,
+      redisScratch: valueOr(found['bayes.redisScratch'], null),
+    },
     log: { format: found['log.format']?.value ?? 'json', level: found['log.level']?.value ?? 'info' },
   };
 }

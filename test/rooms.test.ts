@@ -21,7 +21,14 @@ const owners: Record<string, readonly string[]> = {
   ioredis: ['workers/redis.ts'],
   bullmq: ['workers/bull.ts'],
   // zod may be named in the few files that check outside data.
-  zod: ['filter/quarantine-record.ts', 'workers/queue.ts', 'workers/job.ts', 'workers/presence.ts'],
+  zod: [
+    'filter/quarantine-record.ts',
+    'workers/bayes-manifest.ts',
+    'workers/bayes-mark.ts',
+    'workers/queue.ts',
+    'workers/job.ts',
+    'workers/presence.ts',
+  ],
 };
 
 type Import = {

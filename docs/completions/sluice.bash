@@ -31,7 +31,7 @@ _sluice() {
     [[ ${given[0]-} != help ]] || given=("${given[@]:1}")
     for at in 1 2; do
         case "${given[*]:0:at}" in
-            'run' | 'check' | 'postfix' | 'scan' | 'policy explain' | 'policy check' | 'quarantine list' | 'quarantine search' | 'quarantine show' | 'quarantine release' | 'quarantine delete' | 'quarantine learn' | 'quarantine export' | 'queue status' | 'history' | 'import amavis' | 'completion')
+            'run' | 'check' | 'postfix' | 'scan' | 'policy explain' | 'policy check' | 'quarantine list' | 'quarantine search' | 'quarantine show' | 'quarantine release' | 'quarantine delete' | 'quarantine learn' | 'quarantine export' | 'queue status' | 'bayes status' | 'bayes export' | 'bayes restore' | 'bayes rollback' | 'history' | 'import amavis' | 'completion')
                 command="${given[*]:0:at}" given=("${given[@]:at}") ;;
         esac
         [[ -z $command ]] || break
@@ -56,7 +56,25 @@ _sluice() {
                 wanted='main master commands' ;;
             'quarantine list --before' | 'quarantine search --before')
                 wanted=':quarantineId' ;;
-            'quarantine export --output' | 'import amavis --sql' | 'import amavis --write')
+            'quarantine export --output')
+                wanted=':file' ;;
+            'bayes status --spamd-user')
+                wanted=':user' ;;
+            'bayes status --spamd-config')
+                wanted=':folder' ;;
+            'bayes export --spamd-user')
+                wanted=':user' ;;
+            'bayes export --spamd-config')
+                wanted=':folder' ;;
+            'bayes restore --spamd-user')
+                wanted=':user' ;;
+            'bayes restore --spamd-config')
+                wanted=':folder' ;;
+            'bayes rollback --spamd-user')
+                wanted=':user' ;;
+            'bayes rollback --spamd-config')
+                wanted=':folder' ;;
+            'import amavis --sql' | 'import amavis --write')
                 wanted=':file' ;;
         esac
     elif [[ $current == -* ]]; then
@@ -76,16 +94,21 @@ _sluice() {
             'quarantine learn') wanted='--all-matching --confirm --config --json --help' ;;
             'quarantine export') wanted='--output --config --json --help' ;;
             'queue status') wanted='--config --json --help' ;;
+            'bayes status') wanted='--spamd-user --spamd-config --config --json --help' ;;
+            'bayes export') wanted='--force --spamd-user --spamd-config --config --json --help' ;;
+            'bayes restore') wanted='--force --spamd-user --spamd-config --config --json --help' ;;
+            'bayes rollback') wanted='--spamd-user --spamd-config --config --json --help' ;;
             'history') wanted='--limit --before --config --json --help' ;;
             'import amavis') wanted='--sql --write --config --json --help' ;;
             'completion') wanted='--config --json --help' ;;
         esac
     elif [[ -z $command ]]; then
         case "${given[*]}" in
-            '') wanted='run check postfix scan history completion policy quarantine queue import help' ;;
+            '') wanted='run check postfix scan history completion policy quarantine queue bayes import help' ;;
             'policy') wanted='explain check' ;;
             'quarantine') wanted='list search show release delete learn export' ;;
             'queue') wanted='status' ;;
+            'bayes') wanted='status export restore rollback' ;;
             'import') wanted='amavis' ;;
         esac
     else
@@ -100,6 +123,8 @@ _sluice() {
                 wanted='spam ham forget' ;;
             'quarantine export:0')
                 wanted=':quarantineId' ;;
+            'bayes restore:0')
+                wanted=':folder' ;;
             'completion:0')
                 wanted='bash zsh fish' ;;
             'quarantine release:'* | 'quarantine delete:'* | 'quarantine learn:'*)

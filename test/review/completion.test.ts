@@ -149,7 +149,7 @@ test('sluice completion bash offers every command and every option of one', () =
   };
   assert.deepEqual(
     ask('sluice '),
-    'run check postfix scan history completion policy quarantine queue import help'.split(' '),
+    'run check postfix scan history completion policy quarantine queue bayes import help'.split(' '),
   );
   assert.deepEqual(ask('sluice scan x --'), ['--to', '--from', '--config', '--json', '--help']);
   assert.deepEqual(ask('sluice quarantine learn '), ['spam', 'ham', 'forget']);

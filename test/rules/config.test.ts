@@ -55,6 +55,7 @@ const documentedDefaults = {
   health: { filter: tcp('127.0.0.1', 9025), worker: tcp('127.0.0.1', 9026), review: tcp('127.0.0.1', 9027) },
   limits: { messageBytes: 100 * 1024 * 1024, deadlineSeconds: 300, inFlight: 100, spamBytes: 512 * 1024 },
   history: { retentionDays: 180 },
+  bayes: { user: null, siteFolder: null, keep: 7, sizeMax: 256 * 1024 * 1024, redisScratch: null },
   log: { format: 'json', level: 'info' },
 };
 
@@ -376,6 +377,8 @@ const mistakes: [text: string, ...problems: RegExp[]][] = [
   ['limits: { spamBytes: 1023 }', /found 1023: write a size from 1KB to 256MB/],
   ['limits: { deadlineSeconds: 1171 }', /found 1171: write a number from 1 to 1170/],
   ['limits: { inFlight: 0.5 }', /found 0\.5: write a whole number from 1 to 10000/],
+  ['bayes: { keep: 0 }', /found 0: write a whole number from 1 to 1000/],
+  ['bayes: { redisScratch: x }', /write a whole number from 0 to 65535/],
   ['history: { retentionDays: -3 }', /found -3: write a whole number from 1 to 3650/],
   ['log: { format: syslog }', /^sluice\.yaml:1:16: log\.format: found "syslog": write json or amavis$/],
   ['log: { level: trace }', /found "trace": write debug, info, warn or error$/],

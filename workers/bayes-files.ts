@@ -1,0 +1,157 @@
+/**
+ * bayes-files — the Bayes store of SpamAssassin's default: files of Berkeley DB under `bayes_path`.
+ *
+ * Hides the layout: `bayes_path` leads through a symbolic link `current`, beside which each generation has a folder of its
+ * own. spamd opens the files anew for each message, so replacing the link by rename(2) is the switch: no reload, and
+ * whoever is reading finishes in the generation he began with. A folder holds the name of the one that it replaced.
+ */
+import { randomBytes } from 'node:crypto';
+import { constants, lstatSync, statSync } from 'node:fs';
+import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { sync } from './bayes-snapshots.ts';
+import { failed } from './bayes-step.ts';
+import { parseMark } from './bayes-mark.ts';
+import {
+  type BayesStore,
+  type Generation,
+  type Scratch,
+  siteSetting,
+  type StoreOptions,
+} from './bayes-store.ts';
+
+const linkName = 'current';
+const markName = 'snapshot.json';
+const replacedName = 'replaced';
+const ownPattern = /^(?:generation|\.link)-[0-9a-f]{12}$/;
+
+/** The files under the site's `bayes_path`. */
+export function openFiles({ view, saLearn, step }: StoreOptions): BayesStore {
+  const path = pathOf(siteSetting(view, 'bayes_path'), view.user?.home ?? process.env.HOME ?? '/');
+  const link = dirname(path);
+  const home = dirname(link);
+  const scratchAt = (name: string): Scratch => ({
+    name,
+    lines: [`bayes_path ${join(home, name, basename(path))}`],
+  });
+  const generationAt = async (name: string): Promise<Generation | null> => {
+    if (!exists(join(home, name, `${basename(path)}_toks`))) return null;
+    return { mark: parseMark(await textOf(join(home, name, markName))) };
+  };
+  const currentName = async () => (isLink(link) ? basename(await readlink(link)) : null);
+  const previousName = async () => {
+    const current = await currentName();
+    return current === null ? null : ((await textOf(join(home, current, replacedName)))?.trim() ?? null);
+  };
+  const point = async (name: string): Promise<void> => {
+    const next = join(home, `.link-${randomBytes(6).toString('hex')}`);
+    step('link');
+    await symlink(name, next);
+    step('switch');
+    await rename(next, link);
+    await sync(home);
+  };
+  const noteReplaced = (name: string, replaced: string) =>
+    writeWhole(join(home, name, replacedName), `${replaced}\n`);
+  const clean = async (): Promise<void> => {
+    const wanted = [await currentName(), await previousName()];
+    const old = (await readdir(home)).filter((name) => ownPattern.test(name) && !wanted.includes(name));
+    for (const name of old) await rm(join(home, name), { recursive: true, force: true });
+  };
+  return {
+    kind: 'files',
+    place: path,
+    async standing() {
+      const [current, previous] = [await currentName(), await previousName()];
+      return {
+        current: await generationAt(current ?? basename(link)),
+        previous: previous === null ? null : await generationAt(previous),
+      };
+    },
+    async prepare() {
+      if (basename(link) !== linkName || !isLink(link)) throw notPrepared(path);
+      await clean();
+    },
+    async load(dump) {
+      const name = `generation-${randomBytes(6).toString('hex')}`;
+      await makeLike(join(home, name), link);
+      const scratch = scratchAt(name);
+      await saLearn.restore(dump, scratch.lines);
+      return scratch;
+    },
+    async mark({ name }, mark) {
+      const folder = join(home, name);
+      for (const file of await readdir(folder)) await sync(join(folder, file));
+      await writeWhole(join(folder, markName), JSON.stringify(mark));
+      await noteReplaced(name, (await currentName()) ?? name);
+    },
+    switchTo: ({ name }) => point(name),
+    async switchBack() {
+      const [current, previous] = [await currentName(), await previousName()];
+      if (current === null || previous === null)
+        throw failed(
+          'rollback',
+          'Cannot roll back: there is no previous generation',
+          'restore a snapshot that is kept: sluice bayes status',
+        );
+      await noteReplaced(previous, current);
+      await point(previous);
+    },
+    clean,
+    close: async () => undefined,
+  };
+}
+
+/** As SpamAssassin takes it: `~` is the user's home, and the last part begins the names of the files. */
+function pathOf(setting: string | null, home: string): string {
+  return (setting ?? '~/.spamassassin/bayes').replace(/^~(?=\/)/, home);
+}
+
+function notPrepared(path: string) {
+  const message = `Cannot switch the Bayes database at ${path}: its folder is no symbolic link called ${linkName}`;
+  const [folder, name, first] = [dirname(path), basename(path), 'generation-000000000000'];
+  const remedy =
+    `with spamd stopped: mkdir ${folder}/${first}, move ${path}_* into it, give it the owner of ${folder}, ` +
+    `ln -s ${first} ${folder}/${linkName}, and set bayes_path ${folder}/${linkName}/${name}`;
+  return failed('prepare', message, remedy);
+}
+
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
+}
+
+/** A folder that whoever could use the other one can use in the same way. */
+async function makeLike(folder: string, other: string): Promise<void> {
+  const { mode, uid, gid } = statSync(other);
+  await mkdir(folder, { mode: 0o700 });
+  // By descriptor, not by name: the folder around it may belong to a user who would like root to chown something else.
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    await handle.chown(uid, gid);
+    await handle.chmod(mode & 0o7777);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Writes a file anew under another name and renames it: a reader finds the old text or the new one, whole. */
+async function writeWhole(file: string, text: string): Promise<void> {
+  const draft = `${file}.${randomBytes(6).toString('hex')}`;
+  // wx follows no link that somebody may have put there.
+  await writeFile(draft, text, { mode: 0o644, flag: 'wx', flush: true });
+  await rename(draft, file);
+  await sync(dirname(file));
+}
+
+function exists(file: string): boolean {
+  return statSync(file, { throwIfNoEntry: false }) !== undefined;
+}
+
+async function textOf(file: string): Promise<string | null> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null;
+    throw cause;
+  }
+}
