@@ -18,6 +18,7 @@ import {
   textField,
 } from './fields.ts';
 import type { Reader } from './fields.ts';
+import { nodeField, timeOfDayField, zoneField } from './node-fields.ts';
 import { parseRedisUrl } from './redis-url.ts';
 
 /** Where the queues are, and how the octets of messages get to the workers. */
@@ -106,6 +107,7 @@ export const readers = {
   'health.filter': listenField,
   'health.worker': listenField,
   'health.review': listenField,
+  'health.bayes': listenField,
   'worker.virus': numberField({ min: 1, max: 1000, whole: true }),
   'worker.spam': numberField({ min: 1, max: 1000, whole: true }),
   'limits.messageBytes': sizeField(1024, 4 * 1024 ** 3),
@@ -119,6 +121,19 @@ export const readers = {
   'bayes.keep': numberField({ min: 1, max: 1000, whole: true }),
   'bayes.sizeMax': sizeField(1024 ** 2, 4 * 1024 ** 3),
   'bayes.redisScratch': nullableField(numberField({ min: 0, max: 65_535, whole: true }), 'for none'),
+  'bayes.nodes': listField(nodeField),
+  'bayes.primary': nullableField(nodeField, 'for one that comes by itself'),
+  'bayes.ssh.key': textField('the path of a file', 4000),
+  'bayes.ssh.knownHosts': textField('the path of a file', 4000),
+  'bayes.ssh.connectSeconds': numberField({ min: 1, max: 300, whole: true }),
+  'bayes.ssh.deadlineSeconds': numberField({ min: 10, max: 86_400, whole: true }),
+  'bayes.sync.at': nullableField(timeOfDayField, 'for never by itself'),
+  'bayes.sync.zone': nullableField(zoneField, "for the machine's"),
+  'bayes.sync.jitterMinutes': numberField({ min: 0, max: 240, whole: true }),
+  'bayes.sample': numberField({ min: 0, max: 10_000, whole: true }),
+  'bayes.recipients': nullableField(textField('the path of a file', 4000), 'for none'),
+  'bayes.alarm.hours': numberField({ min: 1, max: 8760, whole: true }),
+  'bayes.alarm.mail': nullableField(textField('a mail address', 320), 'for no mail'),
   'log.format': choiceField('json', 'amavis'),
   'log.level': choiceField('debug', 'info', 'warn', 'error'),
 };

@@ -13,11 +13,13 @@ import { inReadingOrder, parseDocument } from './document.ts';
 import type { Place, Problem, SourceNode, SourceText } from './document.ts';
 import { readFields } from './fields.ts';
 import type { Found, Reader, Report } from './fields.ts';
+import type { SshNode } from './node-fields.ts';
 import { variableNodes } from './variables.ts';
 
 export { formatAddress } from './address.ts';
 export type { Address } from './address.ts';
 export type { RedisConfig } from './config-fields.ts';
+export type { SshNode } from './node-fields.ts';
 
 /** Everything that Sluice must be told, complete; DESIGN's section "Configuration". Sizes in octets. */
 export type Config = {
@@ -50,6 +52,7 @@ export type Config = {
     readonly filter: Address | null;
     readonly worker: Address | null;
     readonly review: Address | null;
+    readonly bayes: Address | null;
   };
   readonly limits: {
     readonly messageBytes: number;
@@ -69,6 +72,35 @@ export type Config = {
     readonly sizeMax: number;
     /** The index of Redis beside the one in bayes_sql_dsn, where Bayes is in Redis. */
     readonly redisScratch: number | null;
+    /** Backup nodes that get the database from this primary; empty: none, or they fetch it. */
+    readonly nodes: readonly SshNode[];
+    /** On a backup that fetches the database by itself: where. */
+    readonly primary: SshNode | null;
+    readonly ssh: {
+      /** Private key and pinned host keys (ssh(1) -i, UserKnownHostsFile). */
+      readonly key: string;
+      readonly knownHosts: string;
+      readonly connectSeconds: number;
+      /** For one request as a whole. */
+      readonly deadlineSeconds: number;
+    };
+    readonly sync: {
+      /** `HH:MM`; null: never by itself. */
+      readonly at: string | null;
+      /** A name of the tz database; null: the machine's. */
+      readonly zone: string | null;
+      readonly jitterMinutes: number;
+    };
+    /** Messages that the primary keeps, encrypted, to compare both nodes with; 0: none. */
+    readonly sample: number;
+    /** The source of Postfix's map of relay recipients: read on the primary, written on the backup. */
+    readonly recipients: string | null;
+    readonly alarm: {
+      /** Age of the last snapshot that is worth an alarm. */
+      readonly hours: number;
+      /** Who is told by mail, too. */
+      readonly mail: string | null;
+    };
   };
   readonly log: {
     /** How a decision is told; `amavis`: as amavisd-new does, for parsers that know its lines. All else is JSON. */
@@ -152,6 +184,7 @@ function configOf(found: FoundFields, folder: string, hasFile: boolean): Config 
       filter: at(valueOr(found['health.filter'], tcp(9025))),
       worker: at(valueOr(found['health.worker'], tcp(9026))),
       review: at(valueOr(found['health.review'], tcp(9027))),
+      bayes: at(valueOr(found['health.bayes'], tcp(9028))),
     },
     limits: {
       messageBytes: found['limits.messageBytes']?.value ?? 100 * 1024 ** 2,
@@ -166,6 +199,25 @@ function configOf(found: FoundFields, folder: string, hasFile: boolean): Config 
       keep: found['bayes.keep']?.value ?? 7,
       sizeMax: found['bayes.sizeMax']?.value ?? 256 * 1024 ** 2,
       redisScratch: valueOr(found['bayes.redisScratch'], null),
+      nodes: found['bayes.nodes']?.value ?? [],
+      primary: valueOr(found['bayes.primary'], null),
+      ssh: {
+        key: path(found['bayes.ssh.key']?.value ?? '/etc/sluice/bayes_key'),
+        knownHosts: path(found['bayes.ssh.knownHosts']?.value ?? '/etc/sluice/bayes_known_hosts'),
+        connectSeconds: found['bayes.ssh.connectSeconds']?.value ?? 10,
+        deadlineSeconds: found['bayes.ssh.deadlineSeconds']?.value ?? 1800,
+      },
+      sync: {
+        at: valueOr(found['bayes.sync.at'], null),
+        zone: valueOr(found['bayes.sync.zone'], null),
+        jitterMinutes: found['bayes.sync.jitterMinutes']?.value ?? 10,
+      },
+      sample: found['bayes.sample']?.value ?? 0,
+      recipients: pathOrNull(valueOr(found['bayes.recipients'], null)),
+      alarm: {
+        hours: found['bayes.alarm.hours']?.value ?? 26,
+        mail: valueOr(found['bayes.alarm.mail'], null),
+      },
     },
     log: { format: found['log.format']?.value ?? 'json', level: found['log.level']?.value ?? 'info' },
   };
@@ -194,7 +246,22 @@ function checkTogether(config: Config, found: FoundFields, file: Place, report: 
     const what = `${daemon} is null and there is no redis, but scan.${scanner} is true`;
     report(placeOf(daemon), `${what}: write the address of ${daemon}, or scan.${scanner}: false`);
   }
+  checkBayes(config, placeOf, report);
   checkAddresses(config, placeOf, report);
+}
+
+function checkBayes(
+  { role, bayes: { nodes, primary } }: Config,
+  placeOf: (key: keyof typeof readers) => Place,
+  report: Report,
+): void {
+  if (role === 'backup' && nodes.length > 0)
+    report(placeOf('bayes.nodes'), 'stands on a backup: write it on the primary, or role: primary');
+  if (role === 'primary' && primary !== null)
+    report(placeOf('bayes.primary'), 'stands on the primary: write it on the backup, or role: backup');
+  const names = nodes.map(({ host, port }) => `${host}:${port}`);
+  const twice = names.find((name, at) => names.indexOf(name) !== at);
+  if (twice !== undefined) report(placeOf('bayes.nodes'), `${twice} stands twice: name each node once`);
 }
 
 function checkRedis(
@@ -234,6 +301,7 @@ function checkAddresses(config: Config, placeOf: (key: keyof typeof readers) => 
     'health.filter': config.health.filter,
     'health.worker': config.health.worker,
     'health.review': config.health.review,
+    'health.bayes': config.health.bayes,
     redis: config.redis?.fetch ?? null,
   };
   const taken: { key: string; address: Address }[] = [];
