@@ -57,10 +57,13 @@ test('offer() of octets of every value and of none gives them back', async (t) =
   reservoir.offer({ sender: 'ü"@x.example', sizeBytes: 0, read: () => only(Buffer.alloc(0)) });
   await reservoir.close();
   const found = await messagesIn(state);
-  assert.deepEqual(found.toSorted(), [
-    ['', bytes.toString('latin1')],
-    ['ü"@x.example', ''],
-  ]);
+  assert.deepEqual(
+    found.toSorted((one, other) => (String(one) < String(other) ? -1 : 1)),
+    [
+      ['', bytes.toString('latin1')],
+      ['ü"@x.example', ''],
+    ],
+  );
 });
 
 for (const [label, spoil] of [
