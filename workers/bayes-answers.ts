@@ -6,7 +6,7 @@
  */
 import { hostname } from 'node:os';
 import type { Config } from '../rules/config.ts';
-import type { Bayes, BayesStatus, Companion } from './bayes.ts';
+import type { Bayes, Companion } from './bayes.ts';
 import { packBundle } from './bayes-bundle.ts';
 import type { Stage } from './bayes-companions.ts';
 import {
@@ -54,7 +54,7 @@ export function sendingAnswers(
 
 function helloAnswer({ bayes, role, version, now = Date.now }: AnswerOptions): Answerer {
   return async () => {
-    const status = await statusOf(bayes);
+    const status = orThrow(await bayes.status());
     return { head: helloOf(status, { role, host: hostname(), sluice: version, clock: now() }) };
   };
 }
@@ -71,7 +71,7 @@ function bundleAnswer(options: AnswerOptions & { readonly stage: Stage }): Answe
       await keep(received);
       throw new BayesFail(received);
     }
-    const head = restoredHead(received, (await statusOf(bayes)).counts);
+    const head = restoredHead(received);
     const { kind, current, counts, warnings } = head;
     const { nspam, nham, tokens } = current;
     const there = { nspam, nham, tokens };
@@ -89,10 +89,9 @@ function snapshotAnswer(
     const { newestSeen } = readSnapshotParameters(parameters);
     const after = isBelievable(newestSeen, now()) ? newestSeen : 0;
     requireRole(role, 'primary');
-    const { exported } = await statusOf(bayes);
-    const [newest] = exported;
-    const age = newest === undefined ? Number.POSITIVE_INFINITY : Math.abs(now() - newest.manifest.takenAt);
-    if (newest !== undefined && age < freshMs && newest.manifest.snapshotId >= after) return bundleOf(newest);
+    const newest = await bayes.newestExport();
+    if (newest !== null && isFresh(newest, now()) && newest.manifest.snapshotId >= after)
+      return bundleOf(newest);
     // Doubts about the database are for whoever administers it: nobody else may force it out.
     const { snapshot } = orThrow(await bayes.export({ after, companions: options.companions() }));
     return bundleOf(snapshot);
@@ -116,8 +115,8 @@ function bundleOf(snapshot: Snapshot): Answer {
   return { head: { snapshotId: snapshot.manifest.snapshotId }, payload: packBundle(snapshot) };
 }
 
-async function statusOf(bayes: Bayes): Promise<BayesStatus> {
-  return orThrow(await bayes.status());
+function isFresh({ manifest }: Snapshot, now: number): boolean {
+  return Math.abs(now - manifest.takenAt) < freshMs;
 }
 
 function requireRole(role: Config['role'], wanted: Config['role']): void {

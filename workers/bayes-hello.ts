@@ -86,8 +86,8 @@ export function readSnapshotParameters(parameters: unknown): Readonly<z.infer<ty
 }
 
 /** The answer to a bundle. */
-export function restoredHead(received: Received, counts: Counts | null): RestoredThere {
-  const { kind, current, companions } = received;
+export function restoredHead(received: Received): RestoredThere {
+  const { kind, current, counts, companions } = received;
   const warnings = [...(kind === 'restored' ? received.warnings : []), ...companions.warnings];
   return { kind, current, counts: countsNow(current, counts), warnings };
 }
