@@ -17,8 +17,10 @@ import {
   restoredHead,
 } from './bayes-hello.ts';
 import { keepRecord, parseRecord, readRecords, writeRecord } from './bayes-record.ts';
+import type { BayesView } from './bayes-counts.ts';
 import type { Snapshot } from './bayes-snapshots.ts';
 import { BayesFail, isTrouble, type OnStep, orThrow, refused } from './bayes-step.ts';
+import { bayesSettings } from './bayes-store.ts';
 import type { NodeOutcome } from './bayes-sync.ts';
 import type { Answer, Answerer, Answerers } from './bayes-wire.ts';
 
@@ -29,6 +31,8 @@ export type AnswerOptions = {
   readonly role: Config['role'];
   /** Of this Sluice. */
   readonly version: string;
+  /** Of SpamAssassin. */
+  readonly view: BayesView;
   readonly onStep?: OnStep;
   readonly now?: () => number;
 };
@@ -52,10 +56,11 @@ export function sendingAnswers(
   return { hello: helloAnswer(options), snapshot: snapshotAnswer(options), parity: reportAnswer(options) };
 }
 
-function helloAnswer({ bayes, role, version, now = Date.now }: AnswerOptions): Answerer {
+function helloAnswer({ bayes, role, version, view, now = Date.now }: AnswerOptions): Answerer {
   return async () => {
     const status = orThrow(await bayes.status());
-    return { head: helloOf(status, { role, host: hostname(), sluice: version, clock: now() }) };
+    const own = { role, host: hostname(), sluice: version, settings: bayesSettings(view) };
+    return { head: helloOf(status, { ...own, clock: now() }) };
   };
 }
 
