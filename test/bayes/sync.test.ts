@@ -40,7 +40,7 @@ for (const way of ['push', 'fetch'] as const)
 
 test('policies and the map of recipients travel along; a bundle with bad ones is refused before anything is switched', async (t) => {
   const pair = await taught(t, 'push');
-  const { primary, backup } = pair;
+  const { primary, backup, sshd } = pair;
   primary.configure({ role: 'primary', bayes: [...sshOf(pair), `recipients: ${primary.recipients}`] });
   backup.configure({ role: 'backup', bayes: [`recipients: ${backup.recipients}`] });
   const old = await backup.site.figures();
@@ -62,6 +62,12 @@ test('policies and the map of recipients travel along; a bundle with bad ones is
     assert.equal((await recordOf(backup)).step, 'companions');
   }
   writeFileSync(primary.recipients, 'a@b.example OK\n');
+  // Killed between the switch and the files: the next run puts them in place.
+  sshd.authorize(doorCommand(backup, 'receive', killing('install')));
+  assert.equal((await run(primary, 'sync', '--now')).code, 69);
+  assert.ok(isSameContent(await backup.site.figures(), await primary.site.figures()));
+  assert.ok(!existsSync(backup.policies) && !existsSync(backup.recipients));
+  sshd.authorize(doorCommand(backup, 'receive'));
   const ran = await run(primary, 'sync', '--now');
   assert.equal(ran.code, 0, ran.out + ran.err);
   assert.equal(readFileSync(backup.policies, 'utf8'), 'default: {}\n');
@@ -93,10 +99,7 @@ test('what is wrong on the way leaves the old database, names its step and remed
     ['load', 'answer'],
     ['switch', 'answer'],
   ] as const) {
-    const hooks = join(import.meta.dirname, 'kill-at-step.ts');
-    sshd.authorize(
-      doorCommand(backup, 'receive', `SLUICE_TEST_STEP=${step} NODE_OPTIONS=--import=${hooks} `),
-    );
+    sshd.authorize(doorCommand(backup, 'receive', killing(step)));
     await fails(`killed at ${step}`, kill, 69);
   }
   sshd.authorize(doorCommand(backup, 'receive'));
@@ -135,6 +138,11 @@ async function recordOf(node: Node): Promise<SyncRecord> {
   const newest = records.toSorted((a, b) => b.at - a.at)[0];
   if (newest === undefined) throw new Error(`Nothing is written down in ${node.bayesFolder}`);
   return newest;
+}
+
+/** Before a command: it is killed as that step begins. */
+function killing(step: string): string {
+  return `SLUICE_TEST_STEP=${step} NODE_OPTIONS=--import=${join(import.meta.dirname, 'kill-at-step.ts')} `;
 }
 
 function refusedAt({ code, out, err }: Ran, step: string, label: string): void {
