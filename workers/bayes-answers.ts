@@ -108,6 +108,9 @@ function reportAnswer({ folder, role }: AnswerOptions): Answerer {
     requireRole(role, 'primary');
     const record = parseRecord(parameters);
     if (record === null) throw refused('receive', 'Cannot take the report: it has another form', update);
+    // The records of nodes that are served from here are ours.
+    if (record.node.includes('@'))
+      throw refused('receive', `Cannot take the report: ${record.node} is no name of a machine`, update);
     const others = (await readRecords(folder)).filter(({ node }) => node !== record.node);
     if (others.length >= nodesMax)
       throw refused('receive', `Cannot take the report: ${nodesMax} nodes have reported`, tooMany);
