@@ -35,7 +35,14 @@ for (const way of ['push', 'fetch'] as const)
     assert.match(out, / now: .*, Sluice .*\n {2}counts +300 spam, 300 ham, 40 tokens/);
     const again = await go();
     assert.equal(again.code, 0, again.out + again.err);
+    // Fetched again within minutes it is the very same snapshot, unless what travels along is another one by now.
+    assert.match(again.out, way === 'push' ? /: done in/ : /: in place already/);
     assert.ok(isSameContent(await backup.site.figures(), sent));
+    if (way === 'push') return;
+    writeFileSync(primary.policies, 'default: { thresholds: { tag: 1.75 } }\n');
+    const third = await go();
+    assert.match(third.out, /: done in/, third.out + third.err);
+    assert.match(readFileSync(backup.policies, 'utf8'), /1\.75/);
   });
 
 test('policies and the map of recipients travel along; a bundle with bad ones is refused before anything is switched', async (t) => {
