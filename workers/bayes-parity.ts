@@ -8,7 +8,7 @@
 import { compareScores, type NamedThreshold, type Parity, type Score } from '../rules/bayes-parity.ts';
 import type { BayesView } from './bayes-counts.ts';
 import { openScorer, type Scorer } from './bayes-scorer.ts';
-import { type ParityNote, readParityNote, readPartHead, readSampleHead, readScores } from './bayes-scores.ts';
+import { readPartHead, readSampleHead, readScores } from './bayes-scores.ts';
 import { type Call, leave } from './bayes-ssh.ts';
 import { type BayesTrouble, failed, isTrouble, orThrow, outcomeOf } from './bayes-step.ts';
 import { type Answerer, unpackParts } from './bayes-wire.ts';
