@@ -108,9 +108,11 @@ export async function measureScaling(rig: QueueRig, size: Size): Promise<Scaling
   for (const count of Array.from({ length: scalingRounds }, () => [1, 2, 4, 8, 16]).flat()) {
     const worker = await rig.startWorker(scanners, count);
     const door = await rig.openDoor(scanners, 'over Redis');
-    await passThrough(door, count * Math.ceil(size.perSlot / 3), count * 4);
-    const { perSecond } = await passThrough(door, count * size.perSlot, count * 4);
-    rates.set(count, [...(rates.get(count) ?? []), perSecond]);
+    // A worker that is new compiles for seconds, and slots that began together end together: neither lasts.
+    const [warmUp, measured] = [count * size.perSlot, count * size.perSlot];
+    const together = count * 4;
+    const { endsAtMs } = await passThrough(door, warmUp + measured + together, together);
+    rates.set(count, [...(rates.get(count) ?? []), rateOf(endsAtMs.slice(warmUp, warmUp + measured))]);
     await door.close();
     await worker.stop();
   }
@@ -143,6 +145,7 @@ function note(rates: Rates, perSecond: number, latenciesMs: readonly number[]): 
 
 async function passThrough({ spool, queue }: Door, count: number, together: number) {
   const latenciesMs: number[] = [];
+  const endsAtMs: number[] = [];
   let next = 0;
   const { signal } = new AbortController();
   const one = async (): Promise<void> => {
@@ -158,12 +161,19 @@ async function passThrough({ spool, queue }: Door, count: number, together: numb
       if (report.virus.kind !== 'clean' || report.spam.kind !== 'scored')
         throw new Error(`Cannot measure: ${JSON.stringify(report)}`);
       await message.remove();
+      endsAtMs.push(performance.now());
       latenciesMs.push(performance.now() - start);
     }
   };
   const start = performance.now();
   await Promise.all(Array.from({ length: together }, one));
-  return { latenciesMs, perSecond: (count * 1000) / (performance.now() - start) };
+  return { latenciesMs, endsAtMs, perSecond: (count * 1000) / (performance.now() - start) };
+}
+
+/** A second, between the first end and the last. */
+function rateOf(endsAtMs: readonly number[]): number {
+  const [first = Number.NaN, last = Number.NaN] = [endsAtMs[0], endsAtMs.at(-1)];
+  return ((endsAtMs.length - 1) * 1000) / (last - first);
 }
 
 /** A seed that no run ever had: a filter's ledger remembers. */
