@@ -46,6 +46,8 @@ const atOnce = 100;
 const sizeBytes = 5 * 1024;
 const slots = 32;
 const scalingRounds = 3;
+/** Messages one at a time before it is the other way's turn. */
+const turn = 50;
 const octets = Buffer.from(`From: a@example.com\r\nSubject: x\r\n\r\n${'word '.repeat(1010)}\r\n`);
 
 /** What the pipeline calls: a message is put into the spool, scanned, and taken out again. Scanners answer at once. */
@@ -60,9 +62,9 @@ export async function measureDoor(rig: QueueRig, size: Size): Promise<DoorFigure
   for (let round = 0; round < size.rounds; round++) {
     for (const way of ways) {
       const { perSecond } = await passThrough(doors[way], size.messages, atOnce);
-      const { latenciesMs } = await passThrough(doors[way], size.alone, 1);
-      note(rates[way], perSecond, latenciesMs);
+      rates[way].perSecond.push(perSecond);
     }
+    noteLatencies(rates, await inTurn(size.alone, (way, count) => passThrough(doors[way], count, 1)));
   }
   return { rates };
 }
@@ -88,8 +90,9 @@ export async function measureFilter(rig: QueueRig, size: Size): Promise<FilterFi
       most = Math.max(most, await watch.end());
       for (const [name, used] of Object.entries({ ...end, 'load (the bench)': cpuSeconds }))
         spent[way].set(name, (spent[way].get(name) ?? 0) + used - (start[name] ?? 0));
-      note(rates[way], size.messages / seconds, (await send(filters[way], size.alone, 1)).latenciesMs);
+      rates[way].perSecond.push(size.messages / seconds);
     }
+    noteLatencies(rates, await inTurn(size.alone, (way, count) => send(filters[way], count, 1)));
   }
   const after = await usedMemory(rig);
   const each = (way: Way): Costs =>
@@ -137,10 +140,22 @@ function noRates(): Both<Rates> {
   return { 'over Redis': none(), 'in process': none() };
 }
 
-function note(rates: Rates, perSecond: number, latenciesMs: readonly number[]): void {
-  rates.perSecond.push(perSecond);
-  rates.p50.push(percentile(latenciesMs, 50));
-  rates.p99.push(percentile(latenciesMs, 99));
+/** Both ways in short turns, so that a machine that is slow for a second is slow for both. */
+async function inTurn(
+  count: number,
+  pass: (way: Way, count: number) => Promise<{ latenciesMs: readonly number[] }>,
+): Promise<Both<number[]>> {
+  const latenciesMs: Both<number[]> = { 'over Redis': [], 'in process': [] };
+  for (let done = 0; done < count; done += turn)
+    for (const way of ways) latenciesMs[way].push(...(await pass(way, turn)).latenciesMs);
+  return latenciesMs;
+}
+
+function noteLatencies(rates: Both<Rates>, latenciesMs: Both<number[]>): void {
+  for (const way of ways) {
+    rates[way].p50.push(percentile(latenciesMs[way], 50));
+    rates[way].p99.push(percentile(latenciesMs[way], 99));
+  }
 }
 
 async function passThrough({ spool, queue }: Door, count: number, together: number) {
