@@ -89,7 +89,7 @@ export async function startNodes(t: TestContext, options: NodesOptions = {}): Pr
   }
   if (way === 'push') primary.configure({ bayes: { nodes: [`root@${backup.address}`] } });
   else backup.configure({ bayes: { primary: `root@${primary.address}` } });
-  return { primary, backup, link: wire.link };
+  return { primary, backup, link: (up) => wire.link(up) };
 }
 
 /** Writes into `from`'s known_hosts that `to` answers at this address (`[address]:port` where it is not 22). */
@@ -225,8 +225,13 @@ async function startNode(
   configure({});
   const program = [process.execPath, join(top, 'bin', 'sluice.js')];
   return {
-    ...{ name, site, file, spamd, sshFolder, configure },
     ...place,
+    name,
+    site,
+    file,
+    spamd,
+    sshFolder,
+    configure,
     sluice: (words, env = {}) => run([...place.within, ...program, ...words, '--config', file], env),
     grant(door, env = {}) {
       const command = [...program, 'bayes', door, '--config', file];
@@ -284,11 +289,9 @@ async function startSshd(t: TestContext, home: string, { address, within }: Plac
   writeFileSync(file, `${settings.join('\n')}\n`);
   // As Debian's unit does (RuntimeDirectory).
   mkdirSync('/run/sshd', { recursive: true, mode: 0o755 });
-  const [command = '', ...args] = [...within, '/usr/sbin/sshd', '-D', '-e', '-f', file];
-  const logFile = join(folder, 'sshd.log');
   const isUp = async () => (await run([...within, 'ssh-keyscan', '-T', '2', address])).stdout !== '';
-  const daemon = await startDaemon({ command, args, logFile, isUp });
-  t.after(() => daemon.stop());
+  const words = [...within, '/usr/sbin/sshd', '-D', '-e', '-f', file];
+  await startIn(t, words, join(folder, 'sshd.log'), isUp);
   return folder;
 }
 
@@ -318,7 +321,6 @@ async function startSpamd(
     '--syslog=stderr',
     '--username=nobody',
   ];
-  const [command = '', ...args] = [...within, ...words];
   const address: UnixAddress = { kind: 'unix', path, mode: null, owner: null };
   const options = { addresses: [address], user: null, spamBytes: 1000, concurrency: 1, timeoutMs: 5000 };
   const isUp = async () => {
@@ -327,7 +329,17 @@ async function startSpamd(
     client.close();
     return answer?.answer.kind === 'alive';
   };
-  const daemon = await startDaemon({ command, args, logFile: join(folder, 'spamd.log'), isUp });
-  t.after(() => daemon.stop());
+  await startIn(t, [...within, ...words], join(folder, 'spamd.log'), isUp);
   return address;
+}
+
+async function startIn(
+  t: TestContext,
+  [command = '', ...args]: readonly string[],
+  logFile: string,
+  isUp: () => Promise<boolean>,
+): Promise<void> {
+  const daemon = await startDaemon({ command, args, logFile, isUp });
+  // After the wire has ended it with all its children.
+  t.after(() => daemon.stop());
 }
