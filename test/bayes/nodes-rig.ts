@@ -67,6 +67,8 @@ export type NodesOptions = {
   readonly way?: 'push' | 'pull';
   /** Of each spamd; default 2. */
   readonly children?: number;
+  /** SpamAssassin has no rules but those of Bayes: sa-learn starts in a quarter of the time. */
+  readonly lean?: boolean;
   /** Gets the folder of a node while it is empty, to mount something there. */
   readonly onFolder?: (folder: string, name: BayesNode['name']) => void;
 };
@@ -202,7 +204,7 @@ async function startNode(
   t: TestContext,
   {
     name,
-    place,
+    place: wired,
     store,
     children,
     options,
@@ -210,6 +212,8 @@ async function startNode(
 ): Promise<BayesNode> {
   const onFolder = (folder: string) => options.onFolder?.(folder, name);
   const made = await startSite(t, store, onFolder, { bySocket: true });
+  const within = options.lean === true ? [...wired.within, ...withFewRules(made.folder)] : wired.within;
+  const place = { ...wired, within };
   const state = join(made.folder, 'state');
   mkdirSync(state, { recursive: true });
   const site = { ...made, options: { ...made.options, folder: join(state, 'bayes') } };
@@ -241,6 +245,14 @@ async function startNode(
       writeFileSync(join(sshFolder, 'authorized_keys'), `restrict,command="${words.join(' ')}" ${peer}`);
     },
   };
+}
+
+/** A view of the file system in which SpamAssassin's own rules are these two files. */
+function withFewRules(home: string): string[] {
+  const [shipped, few] = ['/usr/share/spamassassin', join(home, 'rules')];
+  mkdirSync(few);
+  for (const name of ['23_bayes.cf', '20_aux_tlds.cf']) copyFileSync(join(shipped, name), join(few, name));
+  return ['unshare', '-m', 'sh', '-c', `mount --bind ${few} ${shipped} && exec "$@"`, 'sh'];
 }
 
 function configurationOf(name: BayesNode['name'], sshFolder: string, store: StoreName): Tree {
