@@ -3,6 +3,7 @@
  * another clock, another version of Sluice.
  *
  * SLUICE_TEST_STEP=load SLUICE_TEST_DO=kill|truncate|garble · SLUICE_TEST_CLOCK=+86400000 · SLUICE_TEST_VERSION=wire|manifest|database.
+ * SLUICE_TEST_MEMORY=1: the most memory (VmHWM) of each process stands in the file `memory` beside sluice.yaml at its end.
  * A step that was reached stands in the file `reached` beside sluice.yaml. The program itself knows nothing of this: its sources are changed as they are loaded. A change that finds nothing to change
  * is an error.
  */
@@ -14,7 +15,8 @@ const home = dirname(process.argv[process.argv.indexOf('--config') + 1] ?? '');
 
 type Change = { readonly file: string; readonly from: string; readonly to: string };
 
-const { SLUICE_TEST_STEP, SLUICE_TEST_DO, SLUICE_TEST_CLOCK, SLUICE_TEST_VERSION } = process.env;
+const { SLUICE_TEST_STEP, SLUICE_TEST_DO, SLUICE_TEST_CLOCK, SLUICE_TEST_VERSION, SLUICE_TEST_MEMORY } =
+  process.env;
 
 const actions: Readonly<Record<string, () => void>> = {
   kill: () => void process.kill(process.pid, 'SIGKILL'),
@@ -76,6 +78,15 @@ if (SLUICE_TEST_CLOCK !== undefined) {
 function textOf(source: string | ArrayBuffer | NodeJS.TypedArray | undefined): string {
   return typeof source === 'string' ? source : Buffer.from(source as ArrayBuffer).toString();
 }
+
+if (SLUICE_TEST_MEMORY !== undefined)
+  process.on('exit', () => {
+    const kilobytes = process.resourceUsage().maxRSS;
+    const words = process.argv
+      .slice(2)
+      .filter((word) => word !== '--config' && word !== join(home, 'sluice.yaml'));
+    writeFileSync(join(home, 'memory'), `${Math.ceil(kilobytes / 1024)} ${words.join(' ')}\n`, { flag: 'a' });
+  });
 
 /** The dump of the newest snapshot that was exported here. */
 function spoil(how: (file: string, bytes: Buffer) => void): void {

@@ -2,13 +2,13 @@
  * spoiling-proxy — a wire between two nodes that a test can spoil, as a process of its own in one of their namespaces.
  *
  * usage: spoiling-proxy.ts PORT HOST. Listens on 127.0.0.1, passes on to HOST:22. A line of JSON on standard input sets what it
- * does: {"way": "up" or "down", "after": octets, "then": "cut" or "silent"} for each connection from now on, {"after": null}: nothing;
+ * does: {"way": "up" or "down", "after": octets, "ending": "cut" or "silent"} for each connection from now on, {"after": null}: nothing;
  * it is acknowledged by the most octets that a connection has carried up and down since the line before, as JSON.
  */
 import { connect, createServer, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 
-export type Spoil = { way?: 'up' | 'down'; after: number | null; then?: 'cut' | 'silent' };
+export type Spoil = { way?: 'up' | 'down'; after: number | null; ending?: 'cut' | 'silent' };
 export type Carried = { up: number; down: number };
 
 const [port = '', host = ''] = process.argv.slice(2);
@@ -33,14 +33,14 @@ function pass(way: 'up' | 'down', from: Socket, to: Socket): void {
   let carried = 0;
   let isSilent = false;
   from.on('data', (chunk: Buffer) => {
-    const { after, then = 'cut' } = spoil;
+    const { after, ending = 'cut' } = spoil;
     const room = after === null || spoil.way !== way ? Number.POSITIVE_INFINITY : after - carried;
     carried += chunk.length;
     most = { ...most, [way]: Math.max(most[way], carried) };
     if (isSilent) return;
     to.write(room < chunk.length ? chunk.subarray(0, Math.max(0, room)) : chunk);
     if (room >= chunk.length) return;
-    if (then === 'silent') {
+    if (ending === 'silent') {
       // Both sides keep their connection and hear nothing more.
       isSilent = true;
       return;
