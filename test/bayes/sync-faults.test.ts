@@ -8,7 +8,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Said } from './nodes-rig.ts';
-import { type Fault, faultsOf } from './sync-fault-table.ts';
+import type { Fault } from './sync-fault.ts';
+import { faultsOf } from './sync-fault-table.ts';
 import { type FaultRig, startFaultRig } from './sync-faults-rig.ts';
 
 const total = Number(process.env.SLUICE_BAYES_FAULTS ?? 20);
