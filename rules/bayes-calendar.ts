@@ -30,18 +30,20 @@ export function nextPlanned(calendar: Calendar, now: number): number {
   return Math.min(...plannedAround(calendar, now).filter((at) => at > now));
 }
 
+/** What is known of one planned time; not `served`: somebody began it, and did not get to its end. */
+export type Night = { readonly planned: number; readonly served: boolean };
+
 /**
- * The planned time that is still to be served, null where none is: the newest one, unless it is among `served` (planned times)
- * or a run has begun since, whoever asked for it. A `lastRunAt` ahead of the clock proves nothing: the clock was wrong then.
+ * Whether a planned time that has come is still to be served. Where nobody took it, a run that began since counts for it, whoever
+ * asked for it; a `lastRunAt` ahead of the clock proves nothing: the clock was wrong then.
  */
-export function missedRun(
-  calendar: Calendar,
-  { now, served, lastRunAt }: { now: number; served: readonly number[]; lastRunAt: number | null },
-): number | null {
-  const planned = lastPlanned(calendar, now);
-  if (served.includes(planned)) return null;
-  const ranSince = lastRunAt !== null && lastRunAt >= planned && lastRunAt <= now;
-  return ranSince ? null : planned;
+export function isMissed(
+  planned: number,
+  { now, nights, lastRunAt }: { now: number; nights: readonly Night[]; lastRunAt: number | null },
+): boolean {
+  const known = nights.find((night) => night.planned === planned);
+  if (known !== undefined) return !known.served;
+  return lastRunAt === null || lastRunAt < planned || lastRunAt > now;
 }
 
 /** Planned times of some days before and after: jitter may lead into the next day, and a zone may leave out a whole one. */

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
 import fc from 'fast-check';
-import { type Calendar, lastPlanned, missedRun, nextPlanned } from '../../rules/bayes-calendar.ts';
+import { type Calendar, isMissed, lastPlanned, type Night, nextPlanned } from '../../rules/bayes-calendar.ts';
 
 const dayMs = 86_400_000;
 const utc = (text: string): number => Date.parse(`${text}Z`);
@@ -245,36 +245,27 @@ test('nextPlanned() draws the same jitter again for a node and a day, and others
   assert.ok(same < 20, `${same} of 1000 days alike on two nodes`);
 });
 
-const calendar = calendarOf('03:15', 'UTC');
 const tonight = utc('2026-11-22T03:15');
 const noon = utc('2026-11-22T12:00');
-const states: readonly [string, readonly number[], number | null, number, number | null][] = [
-  ['nothing ever ran: soon', [], null, noon, tonight],
-  [
-    'the last run is older than the newest planned time',
-    [tonight - dayMs],
-    tonight - dayMs + 5000,
-    noon,
-    tonight,
-  ],
-  ['three nights were missed: one run', [tonight - 3 * dayMs], tonight - 3 * dayMs, noon, tonight],
-  ['it was served', [tonight], null, noon, null],
-  ['somebody ran it by hand since', [], tonight + 3_600_000, noon, null],
-  ['somebody ran it by hand a minute before it was due', [], tonight - 60_000, tonight, tonight],
-  ['the instant before it is due', [tonight - dayMs], null, tonight - 1, null],
-  ['the instant when it is due', [tonight - dayMs], null, tonight, tonight],
-  ['a run noted by a clock that was a year ahead', [], noon + 365 * dayMs, noon, tonight],
-  ['a night served by a clock that was a year ahead', [tonight + 365 * dayMs], null, noon, tonight],
-  [
-    'the clock went back behind a night that was served',
-    [tonight, tonight - dayMs],
-    null,
-    tonight - 60_000,
-    null,
-  ],
+const served = { planned: tonight, served: true };
+const begun = { planned: tonight, served: false };
+const before = { planned: tonight - dayMs, served: true };
+const states: readonly [string, readonly Night[], number | null, boolean][] = [
+  ['nothing ever ran', [], null, true],
+  ['the last run is older', [before], tonight - dayMs + 5000, true],
+  ['three nights were missed', [], tonight - 3 * dayMs, true],
+  ['it was served', [before, served], null, false],
+  ['it was served, and nothing is known of a run', [served], null, false],
+  ['somebody ran it by hand since', [before], tonight + 3_600_000, false],
+  ['somebody ran it by hand the instant it was due', [before], tonight, false],
+  ['somebody ran it by hand just before it was due', [before], tonight - 1, true],
+  ['it was begun and never ended', [before, begun], tonight + 5000, true],
+  ['a run noted by a clock that was a year ahead', [before], noon + 365 * dayMs, true],
+  ['a night served by a clock that was a year ahead', [{ planned: noon + 365 * dayMs, served: true }], null, true],
 ];
 
-suite('missedRun()', () => {
-  for (const [label, served, lastRunAt, now, expected] of states)
-    test(label, () => assert.equal(missedRun(calendar, { now, served, lastRunAt }), expected));
+suite('isMissed()', () => {
+  for (const [label, nights, lastRunAt, expected] of states)
+    test(`${label}: ${expected ? 'run it' : 'nothing to do'}`, () =>
+      assert.equal(isMissed(tonight, { now: noon, nights, lastRunAt }), expected));
 });
