@@ -191,6 +191,7 @@ function statusOf(takenAt: number | null): BayesStatus {
     kind: 'status',
     store: 'files',
     place: '/x',
+    spamassassin: '4.0.1',
     counts: null,
     standing,
     exported: [],
