@@ -25,6 +25,8 @@ const owners: Record<string, readonly string[]> = {
     'filter/quarantine-record.ts',
     'workers/bayes-manifest.ts',
     'workers/bayes-mark.ts',
+    'workers/bayes-record.ts',
+    'workers/bayes-wire.ts',
     'workers/queue.ts',
     'workers/job.ts',
     'workers/presence.ts',

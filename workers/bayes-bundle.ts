@@ -19,6 +19,7 @@ import {
 } from './bayes-manifest.ts';
 import { commitDraft, type Draft, dropDraft, openDraft, type Snapshot } from './bayes-snapshots.ts';
 import { refused } from './bayes-step.ts';
+import { createOctets, type Octets } from './octets.ts';
 
 const firstLine = /^sluice-bayes 1 (\d{1,6})\n$/;
 const again = 'send it again; if it stays, compare the versions of Sluice on both machines';
@@ -36,7 +37,7 @@ export async function unpackBundle(
   folder: string,
   sizeBytesMax: number,
 ): Promise<Snapshot> {
-  const source = createSource(input);
+  const source = createOctets(input, cut);
   try {
     const manifest = await readManifest(source);
     const sizeBytes = sizeBytesOf(manifest);
@@ -59,7 +60,7 @@ export async function unpackBundle(
   }
 }
 
-async function readManifest(source: Source): Promise<Manifest> {
+async function readManifest(source: Octets): Promise<Manifest> {
   let line = '';
   while (!line.endsWith('\n') && line.length < 30) {
     const octet = await source.next(1);
@@ -68,14 +69,12 @@ async function readManifest(source: Source): Promise<Manifest> {
   }
   const sizeBytes = Number(firstLine.exec(line)?.[1] ?? Number.NaN);
   if (!(sizeBytes <= manifestBytesMax)) throw refused('receive', 'Cannot take the bundle: it is none', again);
-  const parts: Buffer[] = [];
-  for await (const chunk of source.exactly(sizeBytes)) parts.push(chunk);
-  const manifest = parseManifest(Buffer.concat(parts).toString('utf8'));
+  const manifest = parseManifest((await source.whole(sizeBytes)).toString('utf8'));
   if ('problem' in manifest) throw refused('receive', `Cannot take its manifest: ${manifest.problem}`, again);
   return manifest;
 }
 
-async function readFileInto(draft: Draft, file: BundleFile, source: Source): Promise<void> {
+async function readFileInto(draft: Draft, file: BundleFile, source: Octets): Promise<void> {
   const digest = createHash('sha256');
   const handle = await open(join(draft.folder, file.name), 'wx', 0o600);
   try {
@@ -94,45 +93,6 @@ async function writeAll(handle: FileHandle, chunk: Buffer): Promise<void> {
   for (let at = 0; at < chunk.length; ) at += (await handle.write(chunk, at)).bytesWritten;
 }
 
-type Source = {
-  /** At most `count` octets, at least one; null at the end. */
-  next(count: number): Promise<Buffer | null>;
-  /** So many octets in pieces; rejects where the input ends before. */
-  exactly(count: number): AsyncGenerator<Buffer>;
-  /** Reads no further. */
-  close(): Promise<void>;
-};
-
-function createSource(input: AsyncIterable<Buffer>): Source {
-  const chunks = input[Symbol.asyncIterator]();
-  let rest: Buffer = Buffer.alloc(0);
-  const next = async (count: number): Promise<Buffer | null> => {
-    while (rest.length === 0) {
-      const { done, value } = await chunks.next();
-      if (done === true) return null;
-      rest = value;
-    }
-    const taken = rest.subarray(0, count);
-    rest = rest.subarray(taken.length);
-    return taken;
-  };
-  return {
-    next,
-    async *exactly(count) {
-      for (let missing = count; missing > 0; ) {
-        const chunk = await next(missing);
-        if (chunk === null)
-          throw refused(
-            'receive',
-            `Cannot take the bundle: cut ${missing} octets before the end of a file`,
-            again,
-          );
-        missing -= chunk.length;
-        yield chunk;
-      }
-    },
-    async close() {
-      await chunks.return?.();
-    },
-  };
+function cut(missing: number): Error {
+  return refused('receive', `Cannot take the bundle: cut ${missing} octets before the end of a file`, again);
 }

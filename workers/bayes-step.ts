@@ -6,28 +6,42 @@
  */
 
 /** In the order in which a run takes them; `lock` and `settings` come first everywhere. */
-export type BayesStep =
-  | 'lock'
-  | 'settings'
+export const bayesSteps = [
+  'lock',
+  'settings',
   // export
-  | 'sync'
-  | 'backup'
-  | 'judge'
-  | 'keep'
+  'sync',
+  'backup',
+  'judge',
+  'keep',
+  // carry
+  'connect',
+  'send',
+  'answer',
   // receive
-  | 'receive'
+  'receive',
+  'companions',
   // restore
-  | 'bundle'
-  | 'order'
-  | 'prepare'
-  | 'load'
-  | 'count'
-  | 'mark'
-  | 'link'
-  | 'switch'
-  | 'clean'
+  'bundle',
+  'order',
+  'prepare',
+  'load',
+  'count',
+  'mark',
+  'link',
+  'switch',
+  'clean',
+  // receive, after the switch
+  'install',
+  // carry, after the answer
+  'compare',
+  'parity',
+  'record',
   // rollback
-  | 'rollback';
+  'rollback',
+] as const;
+
+export type BayesStep = (typeof bayesSteps)[number];
 
 /** `refused`: the run decided against it, nothing is broken; `failed`: something does not work. Nothing was switched. */
 export type BayesTrouble = {

@@ -1,0 +1,272 @@
+/**
+ * bayes-wire — one question and its answer between two nodes, as octets on standard input and output of ssh(1).
+ *
+ * Hides the form: a first line with its version, then frames, each with its kind, length and CRC-32: a head (JSON), data, and an
+ * end. Only the end makes it whole; what is cut or garbled at any place rejects with BayesFail. A trouble of the other side
+ * travels as one, before the data or after half of it.
+ */
+import { once } from 'node:events';
+import type { Writable } from 'node:stream';
+import { crc32 } from 'node:zlib';
+import { z } from 'zod';
+import { BayesFail, bayesSteps, type BayesTrouble, failed, outcomeOf, refused } from './bayes-step.ts';
+import { createOctets, type Octets } from './octets.ts';
+
+export { type Part, packParts, unpackParts } from './bayes-parts.ts';
+
+const askNames = [
+  'hello',
+  'bundle',
+  'snapshot',
+  'score',
+  'sample',
+  'parity',
+  'held',
+  'moved',
+  'adopt',
+  'taught',
+  'learned',
+  'teach',
+] as const;
+
+/** What one node may ask of the other. */
+export type AskName = (typeof askNames)[number];
+
+export type Ask = {
+  readonly name: AskName;
+  readonly parameters?: unknown;
+  readonly payload?: AsyncIterable<Buffer>;
+};
+
+/** head: one JSON value; payload: raw octets, known to be whole when it ends (a cut stream rejects while it is read). */
+export type Answer = { readonly head: unknown; readonly payload?: AsyncIterable<Buffer> };
+
+/** Answers one kind of question; a BayesFail that it throws travels to the asker. */
+export type Answerer = (parameters: unknown, payload: AsyncIterable<Buffer>) => Promise<Answer>;
+export type Answerers = Readonly<Partial<Record<AskName, Answerer>>>;
+
+/** Of a head as JSON: a comparison of 10,000 messages has room. */
+export const headBytesMax = 16 * 1024 ** 2;
+const frameBytesMax = 64 * 1024;
+const version = 1;
+const update = 'bring Sluice to one version on both nodes';
+const again = 'run it again; if it stays, look at the connection between the nodes';
+
+type Kind = 'head' | 'data' | 'end' | 'trouble';
+const kinds: readonly Kind[] = ['head', 'data', 'end', 'trouble'];
+type Frame = { readonly kind: Kind; readonly octets: Buffer };
+
+const askShape = z.object({ name: z.string(), parameters: z.unknown(), hasPayload: z.boolean() });
+const answerShape = z.object({ head: z.unknown(), hasPayload: z.boolean() });
+const troubleShape = z.object({
+  kind: z.enum(['refused', 'failed']),
+  // A newer Sluice may know steps that this one does not.
+  step: z.enum(bayesSteps).catch('answer'),
+  message: z.string().max(10_000),
+  remedy: z.string().max(10_000),
+});
+
+/** A question as octets. */
+export function packAsk({ name, parameters = null, payload }: Ask): AsyncGenerator<Buffer> {
+  return pack('ask', { name, parameters, hasPayload: payload !== undefined }, payload);
+}
+
+/** An answer as octets. */
+export function packAnswer({ head = null, payload }: Answer): AsyncGenerator<Buffer> {
+  return pack('answer', { head, hasPayload: payload !== undefined }, payload);
+}
+
+/**
+ * The answer in what the other side wrote. Resolves when its head is there and, where it has no payload, its end; rejects with
+ * BayesFail, also with one of the other side. `onNone` makes the error where not even a first line came.
+ */
+export async function readAnswer(
+  input: AsyncIterable<Buffer>,
+  onNone: (text: string) => BayesFail,
+): Promise<Answer> {
+  const octets = createOctets(input, () => cut('answer'));
+  try {
+    await readFirstLine(octets, 'answer', onNone);
+    const { head, hasPayload } = await readHead(octets, 'answer', answerShape);
+    const payload = dataOf(octets, 'answer');
+    if (hasPayload) return { head, payload };
+    for await (const _ of payload) throw garbled('answer');
+    return { head };
+  } catch (cause) {
+    await octets.close();
+    throw cause;
+  }
+}
+
+/** Reads one question and answers it; resolves with the exit code: 0 answered, 1 refused, 69 failed. Never rejects. */
+export async function serveAsk(
+  input: AsyncIterable<Buffer>,
+  output: Writable,
+  answerers: Answerers,
+): Promise<number> {
+  const octets = createOctets(input, () => cut('receive'));
+  const answer = await outcomeOf(
+    () => undefined,
+    async (step) => {
+      step('receive');
+      return { kind: 'answer' as const, ...(await answerTo(octets, answerers)) };
+    },
+  );
+  const code = { answer: 0, refused: 1, failed: 69 }[answer.kind];
+  try {
+    for await (const chunk of answer.kind === 'answer' ? packAnswer(answer) : packTrouble('answer', answer))
+      await write(output, chunk);
+    return code;
+  } catch {
+    // Whoever asked is gone; what was to be done is done.
+    return code === 0 ? 69 : code;
+  } finally {
+    await octets.close().catch(() => undefined);
+  }
+}
+
+async function answerTo(octets: Octets, answerers: Answerers): Promise<Answer> {
+  await readFirstLine(octets, 'receive', () => refused('receive', 'Cannot answer: nobody asked', update));
+  const { name, parameters, hasPayload } = await readHead(octets, 'receive', askShape);
+  const known = askNames.find((one) => one === name);
+  const answerer = known === undefined ? undefined : answerers[known];
+  if (answerer === undefined) {
+    const what = known === undefined ? 'this Sluice knows no such question' : 'not by this door';
+    throw refused('receive', `Cannot answer "${name.slice(0, 40)}": ${what}`, update);
+  }
+  const payload = dataOf(octets, 'receive');
+  if (hasPayload) return answerer(parameters, payload);
+  for await (const _ of payload) throw garbled('receive');
+  return answerer(parameters, payload);
+}
+
+async function* pack(
+  what: 'ask' | 'answer',
+  head: unknown,
+  payload: AsyncIterable<Buffer> | undefined,
+): AsyncGenerator<Buffer> {
+  const octets = Buffer.from(JSON.stringify(head));
+  if (octets.length > headBytesMax)
+    throw failed(
+      'send',
+      `Cannot send ${octets.length} octets as a head: ${headBytesMax} are allowed`,
+      update,
+    );
+  yield Buffer.concat([Buffer.from(`sluice-${what} ${version}\n`), frame({ kind: 'head', octets })]);
+  const outcome = yield* packData(payload);
+  yield frame(outcome);
+}
+
+/** The data; in the end how it ended: a payload that fails on the way is told, not cut. */
+async function* packData(payload: AsyncIterable<Buffer> | undefined): AsyncGenerator<Buffer, Frame> {
+  if (payload === undefined) return { kind: 'end', octets: Buffer.alloc(0) };
+  const chunks = payload[Symbol.asyncIterator]();
+  try {
+    for (;;) {
+      const chunk = await outcomeOf(
+        () => undefined,
+        async (step) => {
+          step('send');
+          return { kind: 'chunk' as const, next: await chunks.next() };
+        },
+      );
+      if (chunk.kind !== 'chunk') return troubleFrame(chunk);
+      if (chunk.next.done === true) return { kind: 'end', octets: Buffer.alloc(0) };
+      for (let at = 0; at < chunk.next.value.length; at += frameBytesMax)
+        yield frame({ kind: 'data', octets: chunk.next.value.subarray(at, at + frameBytesMax) });
+    }
+  } finally {
+    await chunks.return?.();
+  }
+}
+
+async function* packTrouble(what: 'answer', trouble: BayesTrouble): AsyncGenerator<Buffer> {
+  yield Buffer.concat([Buffer.from(`sluice-${what} ${version}\n`), frame(troubleFrame(trouble))]);
+}
+
+function troubleFrame({ kind, step, message, remedy }: BayesTrouble): Frame {
+  const [text, what] = [message.slice(0, 5000), remedy.slice(0, 5000)];
+  return {
+    kind: 'trouble',
+    octets: Buffer.from(JSON.stringify({ kind, step, message: text, remedy: what })),
+  };
+}
+
+/** One octet for the kind, four for the length, four for the CRC-32 of all the rest. */
+function frame({ kind, octets }: Frame): Buffer {
+  const head = Buffer.alloc(9);
+  head.writeUInt8(kinds.indexOf(kind));
+  head.writeUInt32BE(octets.length, 1);
+  head.writeUInt32BE(crc32(octets, crc32(head.subarray(0, 5))), 5);
+  return Buffer.concat([head, octets]);
+}
+
+type Side = 'receive' | 'answer';
+
+async function readFrame(octets: Octets, side: Side): Promise<Frame> {
+  const head = await octets.whole(9);
+  const kind = kinds[head.readUInt8()];
+  const sizeBytes = head.readUInt32BE(1);
+  if (kind === undefined || sizeBytes > (kind === 'data' ? frameBytesMax : headBytesMax)) throw garbled(side);
+  const content = await octets.whole(sizeBytes);
+  if (crc32(content, crc32(head.subarray(0, 5))) !== head.readUInt32BE(5)) throw garbled(side);
+  if (kind === 'trouble') throw new BayesFail(parsed(content, side, troubleShape));
+  return { kind, octets: content };
+}
+
+async function readHead<T>(octets: Octets, side: Side, shape: z.ZodType<T>): Promise<T> {
+  const { kind, octets: content } = await readFrame(octets, side);
+  if (kind !== 'head') throw garbled(side);
+  return parsed(content, side, shape);
+}
+
+async function* dataOf(octets: Octets, side: Side): AsyncGenerator<Buffer> {
+  try {
+    for (;;) {
+      const { kind, octets: content } = await readFrame(octets, side);
+      if (kind === 'end') return;
+      if (kind !== 'data') throw garbled(side);
+      yield content;
+    }
+  } finally {
+    await octets.close();
+  }
+}
+
+async function readFirstLine(octets: Octets, side: Side, onNone: (text: string) => BayesFail): Promise<void> {
+  const wanted = `sluice-${side === 'receive' ? 'ask' : 'answer'} `;
+  let line = '';
+  while (!line.endsWith('\n') && line.length < 40) {
+    const octet = await octets.next(1);
+    if (octet === null) break;
+    line += octet.toString('latin1');
+  }
+  if (line === `${wanted}${version}\n`) return;
+  const other = /^sluice-\w+ (\d{1,6})\n$/.exec(line)?.[1];
+  if (other === undefined || !line.startsWith(wanted)) throw onNone(line);
+  const message = `Cannot talk to the other node: its Sluice speaks version ${other} of the wire, this one ${version}`;
+  throw refused(side, message, update);
+}
+
+function parsed<T>(octets: Buffer, side: Side, shape: z.ZodType<T>): T {
+  try {
+    return shape.parse(JSON.parse(octets.toString('utf8')));
+  } catch (cause) {
+    throw failed(side, 'Cannot read what the other node sent: it has another form', update, cause);
+  }
+}
+
+function cut(side: Side): BayesFail {
+  return failed(side, 'Cannot read what the other node sent: it was cut', again);
+}
+
+function garbled(side: Side): BayesFail {
+  return failed(side, 'Cannot read what the other node sent: it is garbled', again);
+}
+
+async function write(output: Writable, chunk: Buffer): Promise<void> {
+  if (output.destroyed || output.writableEnded) throw new Error('Cannot write: the stream is closed');
+  if (output.write(chunk)) return;
+  // A stream that is destroyed never drains.
+  await Promise.race([once(output, 'drain'), once(output, 'close')]);
+}
