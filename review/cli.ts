@@ -9,6 +9,7 @@ import { PermFail, TempFail } from '../workers/fail.ts';
 import { terminalSafe } from '../workers/json-text.ts';
 import { ConfigurationError, readSite } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
+import { answerMail } from './bayes-answer-command.ts';
 import { exportBayes, restoreBayes, rollBackBayes, showBayes } from './bayes-command.ts';
 import { check } from './check-command.ts';
 import { type Asked, understand } from './command-line.ts';
@@ -48,6 +49,7 @@ const verbs: Readonly<Record<CommandName, (invocation: Invocation) => Promise<nu
   'bayes export': exportBayes,
   'bayes restore': restoreBayes,
   'bayes rollback': rollBackBayes,
+  'bayes answer': answerMail,
   history: listHistory,
   'import amavis': importPolicies,
   completion: printCompletion,
