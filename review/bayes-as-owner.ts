@@ -26,7 +26,7 @@ export function createOwnerCall({ script, configFile, signal }: OwnerProcess): C
       () => undefined,
       async (step) => {
         step('answer');
-        const child = spawn(process.execPath, words, { stdio: 'pipe', signal });
+        const child = spawn(process.execPath, words, { stdio: 'pipe', signal, killSignal: 'SIGKILL' });
         const { said, ended } = watch(child);
         const sending = send(child, packAsk(ask));
         try {

@@ -48,7 +48,15 @@ export async function openNode(
   });
   const lessons: string[] = [];
   const node = {
-    ...{ role, state, quarantine, audit, history, log, now, lessons, deadlineMs: 10_000 },
+    role,
+    state,
+    quarantine,
+    audit,
+    history,
+    log,
+    now,
+    lessons,
+    deadlineMs: 10_000,
     host: `${role}.example`,
     journal: createJournal(state, now),
     answer: { kind: 'learned' } as LearnResult,
