@@ -147,7 +147,7 @@ if [ "${1-}" = --install ]; then
   exit 0
 fi
 packages='postfix clamav-daemon spamassassin spamd spamc'
-[ "${1-}" != --tests ] || packages="$packages strace iproute2 prometheus mandoc groff-base zsh fish redis-server"
+[ "${1-}" != --tests ] || packages="$packages strace iproute2 prometheus mandoc groff-base zsh fish redis-server openssh-server"
 # What is shipped is built and judged with these (test/ship).
 [ "${1-}" != --tests ] || packages="$packages systemd mmdebstrap buildah crun"
 debian_packages $packages

@@ -45,6 +45,9 @@ export type Answer = { readonly head: unknown; readonly payload?: AsyncIterable<
 export type Answerer = (parameters: unknown, payload: AsyncIterable<Buffer>) => Promise<Answer>;
 export type Answerers = Readonly<Partial<Record<AskName, Answerer>>>;
 
+/** A trouble that the other side has told: its step and remedy are those of that machine. */
+export class TheirFail extends BayesFail {}
+
 /** Of a head as JSON: a comparison of 10,000 messages has room. */
 export const headBytesMax = 16 * 1024 ** 2;
 const frameBytesMax = 64 * 1024;
@@ -66,7 +69,7 @@ const troubleShape = z.object({
   remedy: z.string().max(10_000),
 });
 
-/** A question as octets. */
+/** A question as octets; where its payload fails the other side is told, and it rejects. */
 export function packAsk({ name, parameters = null, payload }: Ask): AsyncGenerator<Buffer> {
   return pack('ask', { name, parameters, hasPayload: payload !== undefined }, payload);
 }
@@ -153,13 +156,17 @@ async function* pack(
       update,
     );
   yield Buffer.concat([Buffer.from(`sluice-${what} ${version}\n`), frame({ kind: 'head', octets })]);
-  const outcome = yield* packData(payload);
-  yield frame(outcome);
+  const trouble = yield* packData(payload);
+  if (trouble === null) return yield frame({ kind: 'end', octets: Buffer.alloc(0) });
+  yield frame(troubleFrame(trouble));
+  throw new BayesFail(trouble);
 }
 
-/** The data; in the end how it ended: a payload that fails on the way is told, not cut. */
-async function* packData(payload: AsyncIterable<Buffer> | undefined): AsyncGenerator<Buffer, Frame> {
-  if (payload === undefined) return { kind: 'end', octets: Buffer.alloc(0) };
+/** The data; in the end its trouble: a payload that fails on the way is told, not cut. */
+async function* packData(
+  payload: AsyncIterable<Buffer> | undefined,
+): AsyncGenerator<Buffer, BayesTrouble | null> {
+  if (payload === undefined) return null;
   const chunks = payload[Symbol.asyncIterator]();
   try {
     for (;;) {
@@ -170,8 +177,8 @@ async function* packData(payload: AsyncIterable<Buffer> | undefined): AsyncGener
           return { kind: 'chunk' as const, next: await chunks.next() };
         },
       );
-      if (chunk.kind !== 'chunk') return troubleFrame(chunk);
-      if (chunk.next.done === true) return { kind: 'end', octets: Buffer.alloc(0) };
+      if (chunk.kind !== 'chunk') return chunk;
+      if (chunk.next.done === true) return null;
       for (let at = 0; at < chunk.next.value.length; at += frameBytesMax)
         yield frame({ kind: 'data', octets: chunk.next.value.subarray(at, at + frameBytesMax) });
     }
@@ -210,7 +217,7 @@ async function readFrame(octets: Octets, side: Side): Promise<Frame> {
   if (kind === undefined || sizeBytes > (kind === 'data' ? frameBytesMax : headBytesMax)) throw garbled(side);
   const content = await octets.whole(sizeBytes);
   if (crc32(content, crc32(head.subarray(0, 5))) !== head.readUInt32BE(5)) throw garbled(side);
-  if (kind === 'trouble') throw new BayesFail(parsed(content, side, troubleShape));
+  if (kind === 'trouble') throw new TheirFail(parsed(content, side, troubleShape));
   return { kind, octets: content };
 }
 

@@ -115,8 +115,12 @@ test('a payload that fails while it is sent arrives as the trouble that it is, n
     yield payload;
     throw failed('backup', 'Cannot read: gone', 'look');
   };
-  const answered = await allOf(packAnswer({ head: 1, payload: failing() }));
-  const answer = await read(answered);
+  const chunks: Buffer[] = [];
+  const packing = (async () => {
+    for await (const chunk of packAnswer({ head: 1, payload: failing() })) chunks.push(chunk);
+  })();
+  await assert.rejects(packing, { step: 'backup' });
+  const answer = await read(Buffer.concat(chunks));
   await assert.rejects(allOf(answer.payload ?? none()), { step: 'backup', message: 'Cannot read: gone' });
 });
 
