@@ -9,7 +9,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { BayesFail, failed, outcomeOf } from '../workers/bayes-step.ts';
 import { type Answer, type Answerers, type AskName, packAsk, readAnswer } from '../workers/bayes-wire.ts';
-import type { Call } from './bayes-errands.ts';
+import type { Call } from '../workers/bayes-ssh.ts';
 
 /** How the child is started: the script behind node, and the words for the configuration. */
 export type OwnerProcess = {

@@ -5,13 +5,13 @@
  * machine. Run every minute. That the other node does not answer is no news: whatever stopped half way goes on the next time.
  */
 import { hostname } from 'node:os';
-import type { Answer, Ask } from '../workers/bayes-wire.ts';
+import type { Call } from '../workers/bayes-ssh.ts';
 import type { BayesTrouble } from '../workers/bayes-step.ts';
+import type { Answer, Ask } from '../workers/bayes-wire.ts';
 import type { Log } from '../workers/log.ts';
-import { adoptHead, heldHead, storyHead, taughtHead, teachHead } from './bayes-mail-answers.ts';
-
-/** As `Call` of workers/bayes-ssh.ts. */
-export type Call = (ask: Ask) => Promise<Answer | BayesTrouble>;
+import { adoptHead, heldHead, taughtHead, teachHead } from './bayes-mail-answers.ts';
+import type { Taught } from './journal.ts';
+import type { Movable } from './move.ts';
 
 /** What one run came to. */
 export type Errands = {
@@ -23,6 +23,9 @@ export type Errands = {
 
 /** Troubles one after the other after which the rest waits for the next run. */
 const troublesMax = 3;
+/** What goes in one question: an answer costs a connection and two processes, whatever is in it. */
+const itemsAtOnce = 50;
+const bytesAtOnce = 64 * 1024 ** 2;
 
 /** Moves what the backup holds, and teaches the primary what the backup was taught. Never rejects. */
 export async function runErrands(from: Call, to: Call, log: Log, signal: AbortSignal): Promise<Errands> {
@@ -37,18 +40,24 @@ export async function runErrands(from: Call, to: Call, log: Log, signal: AbortSi
   return { moved: moved.done, taught: taught.done, troubles };
 }
 
-/** One thing after the other; each gives whether it was carried. */
-type Errand = readonly (() => Promise<boolean>)[];
+type Sized = { readonly sizeBytes: number };
+/** Things to carry, and how some of them are carried: gives how many were. */
+type Errand<T extends Sized> = {
+  readonly all: readonly T[];
+  readonly act: (some: readonly T[]) => Promise<number>;
+};
 
-async function carry(
+/** Some at once; where that fails each of them alone, so that one that can't be carried keeps nobody. */
+async function carry<T extends Sized>(
   log: Log,
   signal: AbortSignal,
-  prepare: () => Promise<Errand>,
+  prepare: () => Promise<Errand<T>>,
 ): Promise<{ done: number; troubles: BayesTrouble[] }> {
   const troubles: BayesTrouble[] = [];
   let done = 0;
   let inARow = 0;
-  const attempt = async <T>(act: () => Promise<T>, otherwise: T): Promise<T> => {
+  const attempt = async <R>(act: () => Promise<R>): Promise<R | null> => {
+    if (signal.aborted || inARow >= troublesMax) return null;
     try {
       const result = await act();
       inARow = 0;
@@ -58,49 +67,62 @@ async function carry(
       log.debug({ ...trouble }, 'Cannot carry from the backup now: tried again in a minute');
       troubles.push(trouble);
       inARow++;
-      return otherwise;
+      return null;
     }
   };
-  for (const step of await attempt(prepare, [])) {
-    if (signal.aborted || inARow >= troublesMax) break;
-    if (await attempt(step, false)) done++;
+  const errand = await attempt(prepare);
+  for (const some of inBatches(errand?.all ?? [])) {
+    const carried = await attempt(async () => errand?.act(some) ?? 0);
+    done += carried ?? 0;
+    if (carried !== null || some.length === 1) continue;
+    for (const one of some) done += (await attempt(async () => errand?.act([one]) ?? 0)) ?? 0;
   }
   return { done, troubles };
 }
 
-async function heldErrand(from: Call, to: Call): Promise<Errand> {
-  const { host, quarantineIds } = heldHead.parse((await ask(from, { name: 'held' })).head);
-  if (quarantineIds.length === 0) return [];
+function* inBatches<T extends Sized>(all: readonly T[]): Generator<readonly T[]> {
+  let some: T[] = [];
+  let bytes = 0;
+  for (const one of all) {
+    if (some.length > 0 && (some.length >= itemsAtOnce || bytes + one.sizeBytes > bytesAtOnce)) {
+      yield some;
+      [some, bytes] = [[], 0];
+    }
+    some.push(one);
+    bytes += one.sizeBytes;
+  }
+  if (some.length > 0) yield some;
+}
+
+async function heldErrand(from: Call, to: Call): Promise<Errand<Movable>> {
+  const { host, items } = heldHead.parse((await ask(from, { name: 'held' })).head);
+  if (items.length === 0) return { all: [], act: async () => 0 };
   // Nothing is claimed for a primary that is not there.
-  const { host: primary } = adoptHead.parse(
-    (await ask(to, { name: 'adopt', parameters: { by: host } })).head,
-  );
-  return quarantineIds.map((quarantineId) => () => moveOne(from, to, primary, quarantineId));
+  const { host: by } = adoptHead.parse((await ask(to, { name: 'adopt', parameters: { by: host } })).head);
+  return { all: items, act: (some) => moveSome(from, to, by, some) };
 }
 
-async function moveOne(from: Call, to: Call, by: string, quarantineId: string): Promise<boolean> {
-  const parameters = { by, quarantineId };
-  const { head, payload } = await ask(from, { name: 'held', parameters });
-  const { story } = storyHead.parse(head);
-  if (story === null || payload === undefined) return false;
-  const answer = await ask(to, { name: 'adopt', parameters: story, payload });
-  const { arrival } = adoptHead.parse(answer.head);
-  if (arrival === null) return false;
-  await ask(from, { name: 'moved', parameters: { ...parameters, arrival } });
-  return arrival !== 'expired';
+async function moveSome(from: Call, to: Call, by: string, some: readonly Movable[]): Promise<number> {
+  const quarantineIds = some.map(({ quarantineId }) => quarantineId);
+  const { payload } = await ask(from, { name: 'held', parameters: { by, quarantineIds } });
+  if (payload === undefined) return 0;
+  const { arrivals } = adoptHead.parse((await ask(to, { name: 'adopt', payload })).head);
+  if (arrivals.length > 0) await ask(from, { name: 'moved', parameters: { by, arrivals } });
+  return arrivals.filter(({ arrival }) => arrival !== 'expired').length;
 }
 
-async function lessonsErrand(from: Call, to: Call): Promise<Errand> {
+async function lessonsErrand(from: Call, to: Call): Promise<Errand<Taught>> {
   const { host, lessons } = taughtHead.parse((await ask(from, { name: 'taught' })).head);
-  return lessons.map((lesson) => async () => {
-    const { sha256, as } = lesson;
-    const { payload } = await ask(from, { name: 'taught', parameters: { sha256, as } });
-    if (payload === undefined) return false;
-    const parameters = { lesson, from: host };
-    teachHead.parse((await ask(to, { name: 'teach', parameters, payload })).head);
-    await ask(from, { name: 'learned', parameters: { sha256, as } });
-    return true;
-  });
+  return { all: lessons, act: (some) => teachSome(from, to, host, some) };
+}
+
+async function teachSome(from: Call, to: Call, by: string, some: readonly Taught[]): Promise<number> {
+  const parameters = { by, lessons: some.map(({ sha256, as }) => ({ sha256, as })) };
+  const { payload } = await ask(from, { name: 'taught', parameters });
+  if (payload === undefined) return 0;
+  const { taught } = teachHead.parse((await ask(to, { name: 'teach', parameters: { by }, payload })).head);
+  await ask(from, { name: 'learned', parameters });
+  return taught;
 }
 
 class Troubled extends Error {

@@ -5,13 +5,14 @@
  * folder, whose databases these are. Every answer may be asked again: what was done is done once.
  */
 import { z } from 'zod';
-import { itemStory } from '../filter/quarantine.ts';
+import { type ItemStory, itemStory } from '../filter/quarantine.ts';
+import { packParts, type Part, unpackParts } from '../workers/bayes-parts.ts';
 import type { Answer, Answerer, Answerers } from '../workers/bayes-wire.ts';
 import { type BayesFail, failed, refused } from '../workers/bayes-step.ts';
 import { PermFail } from '../workers/fail.ts';
 import type { Actor, Desk } from './verbs.ts';
 import type { Journal, Taught } from './journal.ts';
-import { adopt, movable, noteMoved, type Removal, takeOut } from './move.ts';
+import { adopt, type Arrival, movable, noteMoved, type Removal, takeOut } from './move.ts';
 
 /** What the answers work with. */
 export type MailDesk = Removal &
@@ -24,32 +25,35 @@ export type MailDesk = Removal &
 
 const name = z.string().min(1).max(300);
 const id = z.string().regex(/^[0-9a-f]{32}$/);
-const whoAsks = z.object({ by: name });
-const which = z.object({ by: name, quarantineId: id });
-const gone = which.extend({ arrival: z.enum(['adopted', 'already', 'expired']) });
+const listed = z.object({ by: name });
+const wanted = z.object({ by: name, quarantineIds: z.array(id).max(1000) });
+const arrivals = z.array(z.object({ quarantineId: id, arrival: z.enum(['adopted', 'already', 'expired']) }));
+const gone = z.object({ by: name, arrivals });
 const lessonName = z.object({
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   as: z.enum(['spam', 'ham', 'forget']),
 });
+const lessonNames = z.object({ by: name, lessons: z.array(lessonName).max(1000) });
 const lesson = lessonName.extend({
   by: name,
   at: z.number().int().nonnegative(),
   sizeBytes: z.number().int().nonnegative(),
 }) satisfies z.ZodType<Taught>;
+const whose = z.object({ quarantineId: id });
 
 /** What a backup says of what waits. */
-export const heldHead = z.object({ host: name, quarantineIds: z.array(id) });
-export const storyHead = z.object({ story: itemStory.nullable() });
-export const taughtHead = z.object({ host: name, lessons: z.array(lesson) });
-/** What the primary says: null where it was only asked whether it listens. */
-export const adoptHead = z.object({
+export const heldHead = z.object({
   host: name,
-  arrival: z.enum(['adopted', 'already', 'expired']).nullable(),
+  items: z.array(z.object({ quarantineId: id, sizeBytes: z.number() })),
 });
-export const teachHead = z.object({ detail: z.string() });
+export const taughtHead = z.object({ host: name, lessons: z.array(lesson) });
+/** What the primary did with what it was given; asked without a payload, nothing: it only says that it listens. */
+export const adoptHead = z.object({ host: name, arrivals });
+export const teachHead = z.object({ taught: z.number() });
 
 /** Items named in one answer; the next run asks for more. */
-const itemsMax = 200;
+const itemsMax = 1000;
+const storyBytesMax = 16 * 1024 ** 2;
 
 /** The answers of this node's role. */
 export function mailAnswerers(desk: MailDesk): Answerers {
@@ -58,83 +62,130 @@ export function mailAnswerers(desk: MailDesk): Answerers {
     : { adopt: adopted(desk), teach: teach(desk) };
 }
 
-/** Without an id: which items wait. With one: that item, claimed, with its octets behind it. */
+/** Without ids: which items wait. With some: those items, claimed one by one as they are sent. */
 function held(desk: MailDesk): Answerer {
   return async (parameters) => {
-    const asked = read(which, parameters);
-    if (asked === null) {
-      const quarantineIds = await movable(desk, itemsMax);
-      return headOf(heldHead, { host: desk.host, quarantineIds });
-    }
-    const { by, quarantineId } = asked;
-    const story = await takeOut(actorOf(by), desk, quarantineId);
-    const answer = headOf(storyHead, { story });
-    return story === null ? answer : { ...answer, payload: buffers(desk.quarantine.read(quarantineId)) };
+    const { host } = desk;
+    if (isBare(parameters)) return headOf(heldHead, { host, items: await movable(desk, itemsMax) });
+    const { by, quarantineIds } = must(wanted, parameters);
+    return { head: { host }, payload: packParts(stories(desk, by, quarantineIds)) };
   };
 }
 
-/** The primary holds this item. */
+/** Two parts for each item that can leave: its story, its message. */
+async function* stories(desk: MailDesk, by: string, ids: readonly string[]): AsyncGenerator<Part> {
+  for (const quarantineId of ids) {
+    const story = await takeOut(actorOf(by), desk, quarantineId);
+    if (story === null) continue;
+    const text = Buffer.from(JSON.stringify(story));
+    yield { head: { quarantineId }, sizeBytes: text.length, bytes: buffers([text]) };
+    const { sizeBytes } = story.record;
+    yield { head: { quarantineId }, sizeBytes, bytes: buffers(desk.quarantine.read(quarantineId)) };
+  }
+}
+
+/** The primary has these items. */
 function moved(desk: MailDesk): Answerer {
   return async (parameters) => {
-    const { by, quarantineId, arrival } = must(gone, parameters);
-    const copies = await noteMoved(actorOf(by), desk, quarantineId, { to: by, arrival });
+    const { by, arrivals: all } = must(gone, parameters);
+    let copies = 0;
+    for (const { quarantineId, arrival } of all)
+      copies += await noteMoved(actorOf(by), desk, quarantineId, { to: by, arrival });
     return { head: { copies } };
   };
 }
 
-/** Without an item it says only that this door is open. */
+/** Takes items as `stories` sends them. */
 function adopted(desk: MailDesk): Answerer {
-  return async (parameters, payload) => {
-    const story = read(itemStory, parameters);
-    if (story === null) return headOf(adoptHead, { host: desk.host, arrival: null });
-    const from = story.record.movedFrom?.node ?? 'unknown';
-    const arrival = await adopt(actorOf(from), desk, story, once(payload));
-    return headOf(adoptHead, { host: desk.host, arrival });
+  return async (_parameters, payload) => {
+    const taken: z.infer<typeof arrivals> = [];
+    let story: ItemStory | null = null;
+    for await (const { head, sizeBytes, bytes } of unpackParts(payload)) {
+      const { quarantineId } = must(whose, head);
+      if (story === null) {
+        story = must(itemStory, await jsonOf(sizeBytes, bytes));
+        continue;
+      }
+      const arrival = await adoptOne(desk, story, quarantineId, bytes);
+      taken.push({ quarantineId, arrival });
+      story = null;
+    }
+    return headOf(adoptHead, { host: desk.host, arrivals: taken });
   };
 }
 
-/** Without a name: what was taught here. With one: the message of that lesson. */
+async function adoptOne(
+  desk: MailDesk,
+  story: ItemStory,
+  quarantineId: string,
+  bytes: AsyncIterable<Buffer>,
+): Promise<Arrival> {
+  if (story.record.quarantineId !== quarantineId) throw otherForm();
+  return adopt(actorOf(story.record.movedFrom?.node ?? 'unknown'), desk, story, once(bytes));
+}
+
+/** Without names: what was taught here. With some: the messages of those lessons. */
 function taught({ journal, host }: MailDesk): Answerer {
   return async (parameters) => {
-    const asked = read(lessonName, parameters);
-    if (asked === null) return headOf(taughtHead, { host, lessons: await journal.list() });
-    const octets = await journal.read(asked);
-    return { head: null, payload: buffers([octets]) };
+    if (isBare(parameters)) return headOf(taughtHead, { host, lessons: await journal.list() });
+    const { lessons } = must(lessonNames, parameters);
+    return { head: { host }, payload: packParts(lessonParts(journal, lessons)) };
   };
 }
 
-/** The primary was taught this. */
+async function* lessonParts(
+  journal: Journal,
+  names: readonly z.infer<typeof lessonName>[],
+): AsyncGenerator<Part> {
+  const kept = await journal.list();
+  for (const { sha256, as } of names) {
+    const found = kept.find((one) => one.sha256 === sha256 && one.as === as);
+    if (found === undefined) continue;
+    const octets = await journal.read(found);
+    yield { head: found, sizeBytes: octets.length, bytes: buffers([octets]) };
+  }
+}
+
+/** The primary was taught these. */
 function learned({ journal }: MailDesk): Answerer {
   return async (parameters) => {
-    await journal.remove(must(lessonName, parameters));
+    for (const one of must(lessonNames, parameters).lessons) await journal.remove(one);
     return { head: null };
   };
 }
 
-/** Teaches the scanner here what was taught on a backup, through the door that people's lessons take. */
+/** Teaches the scanner here what was taught on a backup. */
 function teach(desk: MailDesk): Answerer {
   return async (parameters, payload) => {
-    const { lesson: wanted, from } = must(z.object({ lesson, from: name }), parameters);
-    const { sha256, as, by, at } = wanted;
-    if (await desk.journal.isDone(wanted)) return headOf(teachHead, { detail: 'taught before' });
-    const entry = {
-      actor: actorOf(from).name,
-      verb: 'teach',
-      quarantineId: null,
-      detail: { sha256, as, by, at },
-    } as const;
-    const detail = await desk.audit.during(
-      entry,
-      async () => {
-        const signal = AbortSignal.timeout(desk.deadlineMs);
-        const result = await desk.learn(once(payload), wanted.sizeBytes, as, signal);
-        return judge(result, sha256);
-      },
-      (said) => said,
-    );
-    await desk.journal.noteDone(wanted);
-    return headOf(teachHead, { detail });
+    const { by } = must(listed, parameters);
+    let count = 0;
+    for await (const { head, bytes } of unpackParts(payload)) {
+      await teachOne(desk, by, must(lesson, head), bytes);
+      count++;
+    }
+    return headOf(teachHead, { taught: count });
   };
+}
+
+/** Through the door that people's lessons take; not again where it was taught and only the answer got lost. */
+async function teachOne(
+  desk: MailDesk,
+  from: string,
+  one: Taught,
+  bytes: AsyncIterable<Buffer>,
+): Promise<void> {
+  if (await desk.journal.isDone(one)) return;
+  const { sha256, as, by, at, sizeBytes } = one;
+  const detail = { sha256, as, by, at };
+  await desk.audit.during(
+    { actor: actorOf(from).name, verb: 'teach', quarantineId: null, detail },
+    async () => {
+      const signal = AbortSignal.timeout(desk.deadlineMs);
+      return judge(await desk.learn(once(bytes), sizeBytes, as, signal), sha256);
+    },
+    (said) => said,
+  );
+  await desk.journal.noteDone(one);
 }
 
 /** What SpamAssassin knows already is done too; what can't be taught now waits on the backup. */
@@ -168,17 +219,32 @@ function headOf<T>(_shape: z.ZodType<T>, head: T): Answer {
   return { head };
 }
 
-/** Null where it was asked without any. */
-function read<T>(shape: z.ZodType<T>, parameters: unknown): T | null {
-  const bare = parameters === null || whoAsks.strict().safeParse(parameters).success;
-  return bare ? null : must(shape, parameters);
+/** Asked for a list only. */
+function isBare(parameters: unknown): boolean {
+  return parameters === null || listed.strict().safeParse(parameters).success;
 }
 
-function must<T>(shape: z.ZodType<T>, parameters: unknown): T {
-  const parsed = shape.safeParse(parameters);
+function must<T>(shape: z.ZodType<T>, value: unknown): T {
+  const parsed = shape.safeParse(value);
   if (parsed.success) return parsed.data;
+  throw otherForm();
+}
+
+function otherForm(): BayesFail {
   const remedy = 'bring Sluice to one version on both nodes';
-  throw refused('receive', 'Cannot answer: the question has another form', remedy);
+  return refused('receive', 'Cannot answer: what came has another form', remedy);
+}
+
+async function jsonOf(sizeBytes: number, bytes: AsyncIterable<Buffer>): Promise<unknown> {
+  if (sizeBytes > storyBytesMax) throw otherForm();
+  const chunks: Buffer[] = [];
+  for await (const chunk of bytes) chunks.push(chunk);
+  try {
+    return JSON.parse(Buffer.concat(chunks).toString('utf8'));
+  } catch {
+    // What is no JSON has another form, too.
+    return null;
+  }
 }
 
 /** A payload can be read only once: an item is written, a message taught, in one go. */

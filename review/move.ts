@@ -25,10 +25,14 @@ export type Arrival = 'adopted' | 'already' | 'expired';
 /** States of a copy that has yet to leave. */
 const leaving = ['held', 'unconfirmed', 'moving'] as const satisfies readonly RecipientState[];
 
-/** Ids of items with a copy that has yet to leave, at most so many. */
-export async function movable({ quarantine }: Removal, limit: number): Promise<string[]> {
+/** An item that has yet to leave, and how large it is. */
+export type Movable = { readonly quarantineId: string; readonly sizeBytes: number };
+
+/** Items with a copy that has yet to leave, at most so many. */
+export async function movable({ quarantine }: Removal, limit: number): Promise<Movable[]> {
   const found = await Promise.all(leaving.map((state) => quarantine.list({ state, limit })));
-  return [...new Set(found.flat().map(({ quarantineId }) => quarantineId))].slice(0, limit);
+  const items = new Map(found.flat().map(({ quarantineId, sizeBytes }) => [quarantineId, sizeBytes]));
+  return [...items].slice(0, limit).map(([quarantineId, sizeBytes]) => ({ quarantineId, sizeBytes }));
 }
 
 /** The item as the primary shall have it, its copies claimed; null where it has to wait or nothing is left to move. */

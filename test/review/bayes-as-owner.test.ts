@@ -9,7 +9,8 @@ import { dirname, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openQuarantine } from '../../filter/quarantine.ts';
 import { createOwnerCall, ownerAnswerers } from '../../review/bayes-as-owner.ts';
-import { type Call, runErrands } from '../../review/bayes-errands.ts';
+import { runErrands } from '../../review/bayes-errands.ts';
+import type { Call } from '../../workers/bayes-ssh.ts';
 import { createJournal } from '../../review/journal.ts';
 import { formatAddress } from '../../rules/config.ts';
 import { silentLog } from '../../workers/log.ts';
@@ -107,7 +108,7 @@ test('runErrands() killed at any instant, on either side, again and again: every
   const [backup, primary] = [await makeSite(t, 'backup'), await makeSite(t, 'primary')];
   const ids = await fill(backup, 6, 3);
   let killed = 0;
-  for (let at = 0; at < Number(process.env['SLUICE_BAYES_KILLS'] ?? 12); at++) {
+  for (let at = 0; at < Number(process.env['SLUICE_BAYES_KILLS'] ?? 6); at++) {
     // The delay grows: each of the processes that a run starts is hit at some time.
     const signal = AbortSignal.timeout(150 + ((at * 397) % 2600));
     const sides =

@@ -2,7 +2,7 @@
  * move — what a backup held is at the primary afterwards, once, with everything that is known of it.
  */
 import assert from 'node:assert/strict';
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { runErrands } from '../../review/bayes-errands.ts';
@@ -203,7 +203,7 @@ test('runErrands() claims nothing while the primary does not listen, and takes n
   };
   const { moved, troubles } = await runErrands(cutting, primary.call, silentLog, noSignal);
   assert.equal(moved, 0);
-  assert.match(troubles[0]?.message ?? '', /octets that are not the \d+ that were scanned/);
+  assert.match(troubles[0]?.message ?? '', /Cannot read or write the parts of a payload/);
   assert.deepEqual(await primary.quarantine.list({ limit: 9 }), []);
   assert.equal((await runErrands(backup.call, primary.call, silentLog, noSignal)).moved, 1);
 });
@@ -258,4 +258,24 @@ test('noteMoved() says expired where nobody can want it any more', async (t) => 
   assert.deepEqual(await statesOf(nodes.backup, id), [`${a} expired`]);
   assert.equal(existsSync(join(nodes.backup.state, 'quarantine', id.slice(0, 2), id, 'message.eml')), false);
   assert.equal(await noteMoved(anna, nodes.backup, id, { to: 'p', arrival: 'already' }), 0);
+});
+
+test('runErrands() carries many at once; one that is broken keeps nobody from the way', async (t) => {
+  const nodes = await openNodes(t);
+  const { backup, primary } = nodes;
+  const ids: string[] = [];
+  for (let at = 0; at < 60; at++) ids.push(await put(backup, [`u${at}@example.com`], `Q${at}`));
+  const [broken = ''] = ids;
+  rmSync(join(backup.state, 'quarantine', broken.slice(0, 2), broken, 'message.eml'));
+  let questions = 0;
+  const counting: Node['call'] = (ask) => {
+    questions++;
+    return backup.call(ask);
+  };
+  const { moved, troubles } = await runErrands(counting, primary.call, silentLog, noSignal);
+  assert.equal(moved, 59);
+  assert.ok(troubles.length > 0 && questions < 120, `${questions} questions`);
+  assert.deepEqual(await waiting(backup), [broken]);
+  const there = await waiting(primary);
+  assert.deepEqual(there.toSorted(), ids.filter((id) => id !== broken).toSorted());
 });

@@ -8,7 +8,7 @@ import type { TestContext } from 'node:test';
 import { type History, openHistory } from '../../filter/history.ts';
 import { openQuarantine, type Quarantine } from '../../filter/quarantine.ts';
 import { type Audit, openAudit } from '../../review/audit.ts';
-import type { Call } from '../../review/bayes-errands.ts';
+import type { Call } from '../../workers/bayes-ssh.ts';
 import { type MailDesk, mailAnswerers } from '../../review/bayes-mail-answers.ts';
 import { createJournal } from '../../review/journal.ts';
 import { outcomeOf, refused } from '../../workers/bayes-step.ts';
