@@ -1,27 +1,47 @@
 /**
  * bayes-command — `sluice bayes status|export|restore|rollback`.
  *
- * Hides whose database it is: what the command line says, else the configuration, else the process of spamd. The snapshots
- * lie in `bayes` under the state folder, in a folder of whoever runs this. Exit: 0 done, 1 refused, 69 it does not work,
- * 75 another run is under way.
+ * Exit: 0 done, 1 refused, 69 it does not work, 75 another run is under way.
  */
-import { lstatSync, mkdirSync } from 'node:fs';
-import { join } from 'node:path';
 import type { Config } from '../rules/config.ts';
-import { type Bayes, type BayesStep, type BayesTrouble, createBayes } from '../workers/bayes.ts';
-import type { BayesView } from '../workers/bayes-counts.ts';
-import { createBayesLock } from '../workers/bayes-lock.ts';
-import { bayesViewOf } from '../workers/check-bayes.ts';
-import { PermFail } from '../workers/fail.ts';
-import { findUser, type LocalProcess, processListeningOn } from '../workers/local-process.ts';
+import { formatNode, type SshNode } from '../rules/node-fields.ts';
+import type { Bayes, BayesTrouble, OnStep } from '../workers/bayes.ts';
+import { type Hello, readHello } from '../workers/bayes-hello.ts';
+import { readRecords } from '../workers/bayes-record.ts';
+import { createCall } from '../workers/bayes-ssh.ts';
+import { orThrow, outcomeOf } from '../workers/bayes-step.ts';
+import { doing } from './bayes-doing.ts';
+import { bayesHere } from './bayes-here.ts';
+import { type PeerState, peersText, recordsText } from './bayes-nodes-text.ts';
 import { bayesText } from './bayes-text.ts';
-import { type Invocation, type Options, UsageError } from './invocation.ts';
+import type { Invocation } from './invocation.ts';
 
 type Outcome = Awaited<ReturnType<Bayes['export' | 'restore' | 'rollback' | 'status']>>;
 
-/** What is in place, and what is kept. */
-export function showBayes(invocation: Invocation): Promise<number> {
-  return tell(invocation, (bayes) => bayes.status());
+/** What is in place, what is kept, and how the other nodes stand. */
+export async function showBayes(invocation: Invocation): Promise<number> {
+  const { options, status, print, printJson } = invocation;
+  const config = invocation.config();
+  const here = bayesHere(config, options, (step) => status.sayNow(doing[step]));
+  const outcome = await here.bayes.status();
+  const records = await readRecords(here.folder);
+  const nodes = config.role === 'primary' ? config.bayes.nodes : [config.bayes.primary ?? []].flat();
+  if (nodes.length > 0) status.sayNow('asking the other nodes');
+  const peers = await Promise.all(nodes.map((node) => peerState(node, config)));
+  if (options.json === true) printJson({ ...outcome, records, peers });
+  else print([bayesText(outcome), ...recordsText(records, Date.now()), ...peersText(peers)].join('\n'));
+  return exitCodeOf(outcome);
+}
+
+/** What a node says now; it has half a minute for that. */
+async function peerState(node: SshNode, { bayes: { ssh } }: Config): Promise<PeerState> {
+  const deadlineSeconds = Math.min(ssh.deadlineSeconds, 30);
+  const call = createCall(node, { ...ssh, deadlineSeconds }, new AbortController().signal);
+  const answer = await outcomeOf<{ kind: 'hello'; hello: Hello }>(
+    () => undefined,
+    async () => ({ kind: 'hello', hello: readHello(orThrow(await call({ name: 'hello' })).head) }),
+  );
+  return { node: formatNode(node), answer };
 }
 
 /** A snapshot of the live database. */
@@ -41,19 +61,9 @@ export function rollBackBayes(invocation: Invocation): Promise<number> {
 }
 
 async function tell(invocation: Invocation, run: (bayes: Bayes) => Promise<Outcome>): Promise<number> {
-  const { options, site, status, print, printJson } = invocation;
-  const { config } = site();
-  const folder = ownFolder(join(config.state, 'bayes'));
-  const { keep, sizeMax, redisScratch } = config.bayes;
-  const bayes = createBayes({
-    view: viewOf(config, options),
-    folder,
-    keep,
-    sizeBytesMax: sizeMax,
-    redisScratch,
-    lock: createBayesLock(join(folder, 'lock')),
-    onStep: (step) => status.sayNow(doing[step]),
-  });
+  const { options, status, print, printJson } = invocation;
+  const onStep: OnStep = (step) => status.sayNow(doing[step]);
+  const { bayes } = bayesHere(invocation.config(), options, onStep);
   const outcome = await run(bayes);
   if (options.json === true) printJson(outcome);
   else print(bayesText(outcome));
@@ -79,53 +89,3 @@ function exitCodeOf(outcome: Outcome): number {
 function isBusy({ step }: BayesTrouble): boolean {
   return step === 'lock';
 }
-
-function viewOf({ bayes, spamd }: Config, options: Options): BayesView {
-  const wanted = {
-    user: options['spamd-user'] ?? bayes.user,
-    siteFolder: options['spamd-config'] ?? bayes.siteFolder,
-  };
-  if (wanted.user !== null && findUser(wanted.user) === null)
-    throw new UsageError(`bayes: this machine has no user "${wanted.user}"`);
-  const found = spamd.map(processListeningOn).find((process): process is LocalProcess => process !== null);
-  return bayesViewOf(found ?? null, wanted);
-}
-
-/** Root must write nothing into a folder that another user could replace by a link under its hands. */
-function ownFolder(folder: string): string {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const { uid } = lstatSync(folder);
-  const isOwn = lstatSync(folder).isDirectory() && uid === process.getuid?.();
-  if (isOwn) return folder;
-  throw new PermFail(
-    `Cannot keep snapshots in ${folder}: it is no folder of this user: run it as uid ${uid}, or remove it`,
-  );
-}
-
-const doing: Readonly<Record<BayesStep, string>> = {
-  lock: 'waiting for another run',
-  settings: "reading SpamAssassin's configuration",
-  sync: 'writing the journal into the database (sa-learn --sync)',
-  backup: 'dumping the database (sa-learn --backup)',
-  judge: 'comparing it with the last snapshot',
-  keep: 'keeping the snapshot',
-  connect: 'connecting',
-  send: 'sending',
-  answer: 'waiting for the answer',
-  receive: 'receiving the snapshot',
-  companions: 'checking what travels with it',
-  bundle: 'checking the snapshot',
-  order: 'asking which snapshot is in place',
-  prepare: 'preparing the store',
-  load: 'loading into a database beside the live one',
-  count: 'counting what was loaded',
-  mark: 'writing down which snapshot it is',
-  link: 'switching',
-  switch: 'switching',
-  clean: 'removing what is old',
-  install: 'installing what travelled with it',
-  compare: 'comparing the counts',
-  parity: 'comparing the scores',
-  record: 'writing down what came of it',
-  rollback: 'switching back',
-};

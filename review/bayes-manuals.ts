@@ -14,6 +14,16 @@ const whose = [
 
 const privileges = 'Run it as root: the database is read and written as its own user.';
 
+const carried: CommandManual['exits'] = [
+  [0, 'every node has the snapshot, or had it already'],
+  [1, 'refused: nothing is broken; step and remedy are told'],
+  [69, 'something does not work; step and remedy are told'],
+  [75, 'another run is under way, here or there'],
+];
+
+const answering =
+  'Set as command="…" with restrict in authorized_keys of root: who comes with that key can do this and nothing else. The question comes on standard input, its answer goes to standard output, as octets for the other node; what ssh was asked to run is not looked at. Print the whole line with bayes setup.';
+
 export const bayesManuals = [
   {
     name: 'bayes status',
@@ -99,6 +109,85 @@ export const bayesManuals = [
       [0, 'answered'],
       [1, 'refused'],
       [69, 'something does not work'],
+    ],
+  },
+  {
+    name: 'bayes sync',
+    summary: 'bring the Bayes database to the backup nodes',
+    words: [],
+    about: [
+      'Exports a snapshot, sends it over ssh to each node of bayes.nodes, with the policies and the map of recipients, has it restored there and compares the counts. A node that fails stops no other. On a backup with bayes.primary it is bayes fetch. sluice run does this every night at bayes.sync.at.',
+      privileges,
+    ],
+    options: [
+      option('now', 'do it now; needed, as by itself it is done at bayes.sync.at'),
+      option('node', 'this one of bayes.nodes alone: as it stands there, or its host'),
+      option(
+        'force',
+        'send a database that is young or has lost messages, and have it taken although a newer one was there',
+      ),
+      ...whose,
+    ],
+    examples: [
+      ['bayes sync --now', 'as every night'],
+      ['bayes sync --now --node mx2.example.com', 'after that node was set up anew'],
+    ],
+    exits: carried,
+  },
+  {
+    name: 'bayes fetch',
+    summary: 'get the Bayes database from the primary, where only this node may connect',
+    words: [],
+    about: [
+      'Asks bayes.primary for a snapshot over ssh, restores it with what travels with it, compares the counts, and tells the primary what became of it.',
+      privileges,
+    ],
+    options: [option('force', 'take a snapshot although a newer one was here'), ...whose],
+    examples: [['bayes fetch', 'as every night']],
+    exits: carried,
+  },
+  {
+    name: 'bayes setup',
+    summary: 'show and check each piece that two nodes need for the Bayes sync',
+    words: [],
+    about: [
+      "Prints what is to be done on this node and on the other one: key, line of authorized_keys, pinned host key, sshd's settings, sluice.yaml, the store. Then checks each piece that it can reach; each line is ok, warn or fail with its remedy. Changes nothing, unless --keys is given.",
+      'Run it as root, on both nodes.',
+    ],
+    options: [option('keys', 'make the key where it is missing'), ...whose],
+    examples: [
+      ['bayes setup', 'on the primary, then on the backup'],
+      ['bayes setup --keys', 'with the key being made'],
+    ],
+    exits: [
+      [0, 'nothing is missing'],
+      [1, 'something is: the remedy stands with it'],
+    ],
+  },
+  {
+    name: 'bayes receive',
+    summary: 'answer the primary over ssh: a forced command, on a backup',
+    words: [],
+    about: [answering],
+    options: whose,
+    examples: [['bayes receive', 'by sshd, never by hand']],
+    exits: [
+      [0, 'answered'],
+      [1, 'refused'],
+      [69, 'failed'],
+    ],
+  },
+  {
+    name: 'bayes send',
+    summary: 'answer a backup over ssh: a forced command, on a primary',
+    words: [],
+    about: [answering],
+    options: whose,
+    examples: [['bayes send', 'by sshd, never by hand']],
+    exits: [
+      [0, 'answered'],
+      [1, 'refused'],
+      [69, 'failed'],
     ],
   },
 ] as const satisfies readonly CommandManual[];

@@ -7,10 +7,12 @@
 import { userInfo } from 'node:os';
 import { PermFail, TempFail } from '../workers/fail.ts';
 import { terminalSafe } from '../workers/json-text.ts';
-import { ConfigurationError, readSite } from '../workers/site.ts';
+import { ConfigurationError, readConfig, readSite } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
 import { answerMail } from './bayes-answer-command.ts';
+import { fetchBayes, receiveBayes, sendBayes, syncBayes } from './bayes-carry-command.ts';
 import { exportBayes, restoreBayes, rollBackBayes, showBayes } from './bayes-command.ts';
+import { setUpBayes } from './bayes-setup-command.ts';
 import { check } from './check-command.ts';
 import { type Asked, understand } from './command-line.ts';
 import type { CommandName } from './commands.ts';
@@ -50,6 +52,11 @@ const verbs: Readonly<Record<CommandName, (invocation: Invocation) => Promise<nu
   'bayes restore': restoreBayes,
   'bayes rollback': rollBackBayes,
   'bayes answer': answerMail,
+  'bayes sync': syncBayes,
+  'bayes fetch': fetchBayes,
+  'bayes setup': setUpBayes,
+  'bayes receive': receiveBayes,
+  'bayes send': sendBayes,
   history: listHistory,
   'import amavis': importPolicies,
   completion: printCompletion,
@@ -91,6 +98,7 @@ async function perform({ command, words, options }: Asked & { kind: 'command' })
     words,
     options,
     site: () => readSite(options.config, process.env),
+    config: () => readConfig(options.config, process.env).config,
     user: userName(),
     columns: columnsOf(process.env.COLUMNS, process.stdout),
     status,

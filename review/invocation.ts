@@ -31,6 +31,9 @@ export type Options = {
   readonly 'spamd-config'?: string | undefined;
   readonly sql?: readonly string[] | undefined;
   readonly write?: string | undefined;
+  readonly now?: boolean | undefined;
+  readonly node?: string | undefined;
+  readonly keys?: boolean | undefined;
 };
 
 /** The words behind a command's name, its options, and what a command may ask for and answer with. */
@@ -39,6 +42,8 @@ export type Invocation = {
   readonly options: Options;
   /** Reads and checks configuration and policies; throws ConfigurationError. */
   readonly site: () => Site;
+  /** The configuration alone, for who is about to bring other policies; throws ConfigurationError. */
+  readonly config: () => Site['config'];
   /** Who types: stands in the trail of what is changed. */
   readonly user: string;
   /** How wide a line of text for people may be; Infinity where nobody knows. */

@@ -45,6 +45,9 @@ export const optionTypes = {
   'spamd-config': { type: 'string', value: 'FOLDER', takes: 'folder' },
   sql: { type: 'string', multiple: true, value: 'DUMP', takes: 'file' },
   write: { type: 'string', value: 'FILE', takes: 'file' },
+  now: { type: 'boolean' },
+  node: { type: 'string', value: 'NODE' },
+  keys: { type: 'boolean' },
 } as const satisfies Readonly<Record<string, OptionType>>;
 
 export type OptionName = keyof typeof optionTypes;

@@ -41,6 +41,8 @@ export type ExportOptions = {
   /** Passes over doubts; an empty or broken dump is refused all the same. */
   readonly force: boolean;
   readonly companions: readonly Companion[];
+  /** The new snapshot's id goes beyond this one, too: another node has seen it. */
+  readonly after: number;
   readonly step: OnStep;
   readonly now: () => number;
 };
@@ -70,7 +72,12 @@ export async function exportSnapshot(options: ExportOptions): Promise<Exported> 
     const files = [file];
     for (const companion of options.companions)
       files.push(await writeInto(draft, companion.name, companion.read()));
-    const manifest = await manifestOf(options, nextSnapshotId(snapshots, options.now()), figures, files);
+    const manifest = await manifestOf(
+      options,
+      nextSnapshotId(snapshots, options.now(), options.after),
+      figures,
+      files,
+    );
     // What is kept can be read again: a companion's name is checked there.
     const read = parseManifest(formatManifest(manifest));
     if ('problem' in read)

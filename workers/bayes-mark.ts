@@ -8,7 +8,8 @@ import type { Mark } from './bayes-store.ts';
 
 const count = z.int().nonnegative();
 
-const shape = z.object({
+/** A mark as outside data. */
+export const markShape = z.object({
   snapshotId: z.int().positive(),
   takenAt: count,
   nspam: count,
@@ -22,7 +23,7 @@ const shape = z.object({
 export function parseMark(text: string | null | undefined): Mark | null {
   if (text === null || text === undefined) return null;
   try {
-    return shape.safeParse(JSON.parse(text)).data ?? null;
+    return markShape.safeParse(JSON.parse(text)).data ?? null;
   } catch {
     // No JSON: as good as no mark.
     return null;

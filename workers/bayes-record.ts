@@ -9,20 +9,24 @@ import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { join } from 'node:path';
 import { z } from 'zod';
 import { sync } from './bayes-snapshots.ts';
-import { bayesSteps } from './bayes-step.ts';
+import { bayesSteps, isTrouble, type OnStep, outcomeOf } from './bayes-step.ts';
+import type { NodeOutcome } from './bayes-sync.ts';
 
 const count = z.int().nonnegative();
-const countsShape = z.object({ nspam: count, nham: count, tokens: count });
+/** Counts as outside data. */
+export const countsShape = z.object({ nspam: count, nham: count, tokens: count });
 
-const shape = z.object({
-  node: z.string(),
+const text = z.string().max(5000);
+
+const recordShape = z.object({
+  node: z.string().max(300),
   at: count,
   seconds: z.number().nonnegative(),
   outcome: z.enum(['done', 'already', 'refused', 'failed']),
   step: z.enum(bayesSteps).nullable(),
-  message: z.string().nullable(),
-  remedy: z.string().nullable(),
-  warnings: z.array(z.string()),
+  message: text.nullable(),
+  remedy: text.nullable(),
+  warnings: z.array(text).max(200),
   lastGood: z
     .object({ at: count, snapshotId: count, takenAt: count, here: countsShape, there: countsShape })
     .nullable(),
@@ -45,7 +49,12 @@ export type Counts = Readonly<z.infer<typeof countsShape>>;
  * `node` is formatNode's name, or on a backup the name that the primary gives itself; `at` epoch milliseconds, of the last run;
  * step, message and remedy of a trouble; `lastGood` survives runs that fail, and so does `parity`, of the last comparison.
  */
-export type SyncRecord = z.infer<typeof shape>;
+export type SyncRecord = z.infer<typeof recordShape>;
+
+/** A record that another node tells; null where it is none. */
+export function parseRecord(value: unknown): SyncRecord | null {
+  return recordShape.safeParse(value).data ?? null;
+}
 
 /** All records in `folder` (`<state>/bayes`), by name of the node. */
 export async function readRecords(folder: string): Promise<SyncRecord[]> {
@@ -68,6 +77,48 @@ export async function writeRecord(folder: string, record: SyncRecord): Promise<v
   await sync(home);
 }
 
+/** Makes a record of what became of a node, and keeps it; what can't be written is a warning in it. Never rejects. */
+export async function keepRecord(
+  folder: string,
+  node: string,
+  outcome: NodeOutcome,
+  { begun, now, onStep }: { begun: number; now: () => number; onStep: OnStep },
+): Promise<SyncRecord> {
+  const written = await outcomeOf(onStep, async (step) => {
+    step('record');
+    const last = (await readRecords(folder)).find((record) => record.node === node) ?? null;
+    const record = recordOf(node, outcome, last, begun, now());
+    await writeRecord(folder, record);
+    return { kind: 'written' as const, record };
+  });
+  if (written.kind === 'written') return written.record;
+  const record = recordOf(node, outcome, null, begun, now());
+  return {
+    ...record,
+    warnings: [...record.warnings, `What became of it is not written down: ${written.message}`],
+  };
+}
+
+function recordOf(
+  node: string,
+  outcome: NodeOutcome,
+  last: SyncRecord | null,
+  begun: number,
+  now: number,
+): SyncRecord {
+  const common = { node, at: now, seconds: Math.max(0, now - begun) / 1000 };
+  if (isTrouble(outcome)) {
+    const { kind, step, message, remedy } = outcome;
+    const kept = { lastGood: last?.lastGood ?? null, parity: last?.parity ?? null };
+    return { ...common, outcome: kind, step, message, remedy, warnings: [], ...kept };
+  }
+  const { kind, snapshot, here, there, parity, warnings } = outcome;
+  const lastGood = { at: now, snapshotId: snapshot.snapshotId, takenAt: snapshot.takenAt, here, there };
+  const untroubled = { step: null, message: null, remedy: null };
+  const compared = parity ?? last?.parity ?? null;
+  return { ...common, outcome: kind, ...untroubled, warnings: [...warnings], lastGood, parity: compared };
+}
+
 /** The name of another machine's is not to be trusted: it leads nowhere, and no two nodes have one file. */
 function fileName(node: string): string {
   return `${encodeURIComponent(node).replaceAll('.', '%2E').slice(0, 200)}.json`;
@@ -75,7 +126,7 @@ function fileName(node: string): string {
 
 async function readRecord(file: string): Promise<SyncRecord | null> {
   try {
-    return shape.safeParse(JSON.parse(await readFile(file, 'utf8'))).data ?? null;
+    return parseRecord(JSON.parse(await readFile(file, 'utf8')));
   } catch {
     // No JSON, or gone just now: as good as none.
     return null;

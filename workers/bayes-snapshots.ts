@@ -64,8 +64,8 @@ export async function verifySnapshot({ folder, manifest }: Snapshot): Promise<vo
 }
 
 /** One more than every id so far, or the time where that is later: ids grow when a clock goes back or a disk is new. */
-export function nextSnapshotId(snapshots: readonly Snapshot[], now: number): number {
-  return Math.max(now, ...snapshots.map(({ manifest }) => manifest.snapshotId + 1));
+export function nextSnapshotId(snapshots: readonly Snapshot[], now: number, after = 0): number {
+  return Math.max(now, after + 1, ...snapshots.map(({ manifest }) => manifest.snapshotId + 1));
 }
 
 /** A folder to write files into, for `commitDraft` or `dropDraft`. */

@@ -15,7 +15,7 @@ import { judgeSsh, type SshEnd } from './bayes-ssh-end.ts';
 import { BayesFail, type BayesTrouble, failed, messageOf, outcomeOf } from './bayes-step.ts';
 import { type Answer, type Ask, packAsk, readAnswer, TheirFail } from './bayes-wire.ts';
 
-/** Never rejects; the payload of its answer may, while it is read, and must be read to its end or left by `return`. */
+/** Never rejects; the payload of its answer may, while it is read, and must be read to its end or left (`leave`). */
 export type Call = (ask: Ask) => Promise<Answer | BayesTrouble>;
 
 type Ssh = Config['bayes']['ssh'];
@@ -38,11 +38,6 @@ export function createCall(node: SshNode, ssh: Ssh, signal: AbortSignal, command
         return await over(start(node, ssh, signal, command), ask);
       },
     );
-}
-
-/** Whether the outcome of a call is a trouble. */
-export function isTrouble(outcome: Answer | BayesTrouble): outcome is BayesTrouble {
-  return 'kind' in outcome;
 }
 
 /** The words of ssh(1) without a node and a command, see ssh_config(5). */
@@ -92,7 +87,7 @@ type Running = {
   readonly child: ChildProcess;
   /** How it ended; never rejects. */
   readonly ended: Promise<SshEnd>;
-  kill(): void;
+  readonly kill: () => void;
 };
 
 function start(node: SshNode, ssh: Ssh, signal: AbortSignal, command: string): Running {
@@ -157,20 +152,39 @@ async function over(running: Running, ask: Ask): Promise<Answer> {
   }
 }
 
-/** The payload, with the connection's trouble in place of a plain "cut", and no process left behind it. */
-async function* guarded(
+/** The payload, with the connection's trouble in place of a plain "cut", and no process left behind it, read or not. */
+function guarded(
   payload: AsyncIterable<Buffer>,
   running: Running,
   explain: (cause: unknown) => Promise<BayesFail>,
-): AsyncGenerator<Buffer> {
-  try {
-    yield* payload;
-    await endOf(running);
-  } catch (cause) {
-    throw await explain(cause);
-  } finally {
-    running.kill();
-  }
+): AsyncIterable<Buffer> {
+  const read = async function* () {
+    try {
+      yield* payload;
+      await endOf(running);
+    } catch (cause) {
+      throw await explain(cause);
+    } finally {
+      running.kill();
+    }
+  };
+  const inner = read();
+  return {
+    [Symbol.asyncIterator]: () => ({
+      next: () => inner.next(),
+      async return() {
+        // One that nobody began to read has no end of its own.
+        running.kill();
+        await inner.return();
+        return { done: true, value: undefined };
+      },
+    }),
+  };
+}
+
+/** Leaves the payload of an answer, read or not: the process behind it ends. */
+export async function leave(payload: AsyncIterable<Buffer> | undefined): Promise<void> {
+  await payload?.[Symbol.asyncIterator]().return?.();
 }
 
 /** Resolves with whether all was sent: where the other side leaves early, its answer says why. */

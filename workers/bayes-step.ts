@@ -99,6 +99,17 @@ export async function outcomeOf<T>(
   }
 }
 
+/** Whether an outcome is a trouble. */
+export function isTrouble(outcome: object): outcome is BayesTrouble {
+  return 'kind' in outcome && (outcome.kind === 'refused' || outcome.kind === 'failed');
+}
+
+/** The outcome of one run inside another: its trouble is thrown on. */
+export function orThrow<T extends object>(outcome: T | BayesTrouble): Exclude<T, BayesTrouble> {
+  if (isTrouble(outcome)) throw new BayesFail(outcome);
+  return outcome as Exclude<T, BayesTrouble>;
+}
+
 /** A caught value in words. */
 export function messageOf(cause: unknown): string {
   return cause instanceof Error ? cause.message : String(cause);

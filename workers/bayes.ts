@@ -8,6 +8,7 @@
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { unpackBundle } from './bayes-bundle.ts';
+import type { Stage, Staged } from './bayes-companions.ts';
 import type { BayesView } from './bayes-counts.ts';
 import { type Companion, type Exported, exportSnapshot } from './bayes-export.ts';
 import type { BayesLock } from './bayes-lock.ts';
@@ -40,8 +41,15 @@ export type BayesOptions = {
   readonly now?: () => number;
 };
 
+/** A restore, and what was done with the files that came along. */
+export type Received = Restored & {
+  readonly companions: { readonly installed: readonly string[]; readonly warnings: readonly string[] };
+};
+
 export type BayesStatus = {
   readonly kind: 'status';
+  /** As in `SpamAssassin version 4.0.1`. */
+  readonly spamassassin: string;
   readonly store: BayesStore['kind'];
   readonly place: string;
   /** As sa-learn counts the live database; null: there is none. */
@@ -55,9 +63,17 @@ export type BayesStatus = {
 };
 
 export type Bayes = {
-  export(options?: { force?: boolean; companions?: readonly Companion[] }): Promise<Exported | BayesTrouble>;
-  /** Reads a bundle (bayes-bundle), keeps it, restores it. */
-  receive(input: AsyncIterable<Buffer>, options?: { force?: boolean }): Promise<Restored | BayesTrouble>;
+  /** `after`: an id that was seen elsewhere and that the new one must go beyond. */
+  export(options?: {
+    force?: boolean;
+    companions?: readonly Companion[];
+    after?: number;
+  }): Promise<Exported | BayesTrouble>;
+  /** Reads a bundle (bayes-bundle), keeps it, restores it; `stage` for the files that come along. */
+  receive(
+    input: AsyncIterable<Buffer>,
+    options?: { force?: boolean; stage?: Stage },
+  ): Promise<Received | BayesTrouble>;
   /** Restores a snapshot that lies in a folder. */
   restore(folder: string, options?: { force?: boolean }): Promise<Restored | BayesTrouble>;
   rollback(): Promise<RolledBack | BayesTrouble>;
@@ -74,18 +90,23 @@ export function createBayes(options: BayesOptions): Bayes {
   const restoring = ({ saLearn, store, step }: Run, from: string, force: boolean) =>
     restoreSnapshot({ saLearn, store, step, now, force, folder: from, dumpBytesMax: sizeBytesMax });
   return {
-    export: ({ force = false, companions = [] } = {}) =>
+    export: ({ force = false, companions = [], after = 0 } = {}) =>
       runAlone(options, ({ saLearn, store, step }) => {
-        const what = { saLearn, store: store.kind, folder: exported, keep, force, companions };
+        const what = { saLearn, store: store.kind, folder: exported, keep, force, companions, after };
         return exportSnapshot({ ...what, host: hostname(), step, now });
       }),
-    receive: (input, { force = false } = {}) =>
+    receive: (input, { force = false, stage = leave } = {}) =>
       runAlone(options, async (run) => {
         run.step('receive');
         await pruneSnapshots(received, Number.POSITIVE_INFINITY);
         const snapshot = await unpackBundle(input, received, sizeBytesMax);
         try {
-          return await restoring(run, snapshot.folder, force);
+          run.step('companions');
+          const staged = await stage(snapshot);
+          const restored = await orDrop(staged, () => restoring(run, snapshot.folder, force));
+          run.step('install');
+          const installed = await staged.install();
+          return { ...restored, companions: { installed, warnings: staged.warnings } };
         } finally {
           await pruneSnapshots(received, keep, await inUse(run.store));
         }
@@ -98,6 +119,7 @@ export function createBayes(options: BayesOptions): Bayes {
           const [here, there] = [await listSnapshots(exported), await listSnapshots(received)];
           return {
             kind: 'status' as const,
+            spamassassin: await saLearn.version(),
             store: store.kind,
             place: store.place,
             counts: await saLearn.magic(),
@@ -141,6 +163,20 @@ async function withStore<T>(
   } finally {
     await store.close();
   }
+}
+
+async function orDrop<T>(staged: Staged, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    await staged.drop();
+    throw cause;
+  }
+}
+
+/** Files that come along stay in the folder of the snapshot. */
+async function leave(): Promise<Staged> {
+  return { install: async () => [], drop: async () => undefined, warnings: [] };
 }
 
 /** Snapshots that a generation came from. */

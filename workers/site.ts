@@ -32,6 +32,15 @@ export class ConfigurationError extends Error {
 
 /** Reads and checks both files, the policies where the configuration is in order. Throws `ConfigurationError`. */
 export function readSite(configFlag: string | undefined, environment: NodeJS.ProcessEnv): Site {
+  const found = readConfig(configFlag, environment);
+  return { ...found, policies: readPolicies(found.config) };
+}
+
+/** The configuration alone, for who is about to bring other policies. Throws `ConfigurationError`. */
+export function readConfig(
+  configFlag: string | undefined,
+  environment: NodeJS.ProcessEnv,
+): Pick<Site, 'configFile' | 'config'> {
   const configFile = locateConfig(configFlag, environment);
   const source =
     configFile === null
@@ -39,15 +48,20 @@ export function readSite(configFlag: string | undefined, environment: NodeJS.Pro
       : { file: configFile, text: readNamed(configFile, 'name another with --config or SLUICE_CONFIG') };
   const { config, problems } = parseConfig(source, environment);
   if (config === null) throw new ConfigurationError(problems);
-  return { configFile, config, policies: readPolicies(config) };
+  return { configFile, config };
+}
+
+/** What is wrong with a text that is to become the site's policies, a line for each problem. */
+export function policyProblems({ policies, role }: Config, text: string): readonly string[] {
+  const { problems } = parsePolicies(shippedPolicies(), { file: policies ?? 'policies.yaml', text }, role);
+  return problems.map(formatProblem);
 }
 
 /** Reads the shipped policies and the site's over them. Throws `ConfigurationError`. */
 export function readPolicies(config: Config): Policies {
-  const shipped = join(import.meta.dirname, '..', 'rules', 'policies.yaml');
   const site = isMissingDefault(config) ? null : config.policies;
   const { policies, problems } = parsePolicies(
-    { file: 'policies.yaml (shipped)', text: readNamed(shipped, 'install Sluice again') },
+    shippedPolicies(),
     site === null
       ? null
       : { file: site, text: readNamed(site, 'create it, or name another under policies in sluice.yaml') },
@@ -55,6 +69,11 @@ export function readPolicies(config: Config): Policies {
   );
   if (policies === null) throw new ConfigurationError(problems);
   return policies;
+}
+
+function shippedPolicies(): { file: string; text: string } {
+  const shipped = join(import.meta.dirname, '..', 'rules', 'policies.yaml');
+  return { file: 'policies.yaml (shipped)', text: readNamed(shipped, 'install Sluice again') };
 }
 
 /** The policies in force, exchanged as one immutable value on `reload` and whenever the site's file changes. */

@@ -5,11 +5,11 @@
  * reads the one or the other and notices by itself (DATABASE_README). Whoever calls it may die at any time, and need not run for
  * Postfix to answer: what was last in place holds.
  */
-import { execFile } from 'node:child_process';
 import { readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { promisify } from 'node:util';
 import { freshTable, staleEnd, staleTable } from '../rules/postfix-backup.ts';
+import { TempFail } from './fail.ts';
+import { postmap } from './postmap.ts';
 
 /** Which table is in place; `missing`: there is no map. `changed`: this call put it there. */
 export type RecipientsAge = {
@@ -29,27 +29,28 @@ export async function judgeRecipients(options: {
   readonly hours: number;
   readonly domains: readonly string[];
   readonly now: number;
-  /** Postfix's configuration folder; null: the usual one. */
-  readonly postfixFolder: string | null;
 }): Promise<RecipientsAge> {
-  const { file, hours, domains, now, postfixFolder } = options;
+  const { file, hours, domains, now } = options;
   const found = await stat(file).catch(orNull);
   if (found === null) return { state: 'missing', ageHours: null, changed: false };
   const ageHours = (now - found.mtimeMs) / hourMs;
   const state = ageHours > hours ? 'stale' : 'fresh';
   const wanted = state === 'stale' ? staleTable(await readFile(file, 'utf8'), domains, hours) : freshTable();
-  const changed = await installTable(`${file}${staleEnd}`, wanted, postfixFolder);
+  const changed = await installTable(`${file}${staleEnd}`, wanted);
   return { state, ageHours, changed };
 }
 
 /** Makes it the table at `path`, if it is not; true where it was not. */
-async function installTable(path: string, text: string, postfixFolder: string | null): Promise<boolean> {
+async function installTable(path: string, text: string): Promise<boolean> {
   const made = await tablesOf(path);
   if (made.length > 0 && (await readFile(path, 'utf8').catch(orNull)) === text) return false;
   const next = `${path}.new`;
   await writeFile(next, text, { mode: 0o644 });
-  const where = postfixFolder === null ? [] : ['-c', postfixFolder];
-  await promisify(execFile)('postmap', [...where, next], { env: { PATH: '/usr/sbin:/usr/bin:/sbin:/bin' } });
+  const outcome = await postmap(next);
+  if (outcome !== null) {
+    const problem = outcome === 'unavailable' ? 'there is no Postfix here' : outcome.problem;
+    throw new TempFail(`Cannot make the table ${path}: ${problem}`);
+  }
   for (const table of await tablesOf(next)) await rename(table, `${path}${table.slice(next.length)}`);
   // The source last: whoever dies before it does all of it again.
   await rename(next, path);

@@ -120,7 +120,7 @@ test('setup.sh installs only what is missing; --tests asks for more', async () =
   const { calls } = await run('--tests');
   assert.match(
     calls.find((call) => call.includes(' install ')) ?? '',
-    / install strace iproute2 prometheus mandoc groff-base zsh fish redis-server systemd mmdebstrap buildah crun$/,
+    / install strace iproute2 prometheus mandoc groff-base zsh fish redis-server openssh-server systemd mmdebstrap buildah crun$/,
   );
   assert.ok(!calls.some((call) => call.includes('main_mailer_type')), 'the installed Postfix is left alone');
 });

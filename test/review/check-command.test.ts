@@ -46,6 +46,7 @@ async function run(t: TestContext, keys: Readonly<Record<string, string>>, optio
     words: [],
     options: { 'postfix-config': folder, ...options },
     site: () => readSite(file, {}),
+    config: () => readSite(file, {}).config,
     user: 'test',
     columns: Number.POSITIVE_INFINITY,
     status: silentStatusLine(),

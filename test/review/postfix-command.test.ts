@@ -18,6 +18,7 @@ async function printed(
     words: [],
     options,
     site: () => ({ ...readSite(undefined, environment), configFile: '/etc/sluice/sluice.yaml' }),
+    config: () => readSite(undefined, environment).config,
     user: 'test',
     columns: Number.POSITIVE_INFINITY,
     status: silentStatusLine(),

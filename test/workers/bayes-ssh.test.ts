@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Call, createCall, isTrouble } from '../../workers/bayes-ssh.ts';
-import type { BayesTrouble } from '../../workers/bayes-step.ts';
+import { type Call, createCall } from '../../workers/bayes-ssh.ts';
+import { type BayesTrouble, isTrouble } from '../../workers/bayes-step.ts';
 import type { Answer, Ask } from '../../workers/bayes-wire.ts';
 import { by, cutWay, type Sshd, type SshConfig, startSshd } from './sshd-rig.ts';
 

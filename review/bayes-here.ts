@@ -1,0 +1,65 @@
+/**
+ * bayes-here — the Bayes database of this machine, as its configuration and the command line say.
+ *
+ * Hides whose it is: what the command line says, else the configuration, else the process of spamd. Snapshots, records and locks lie
+ * in `bayes` under the state folder, in a folder of whoever runs this.
+ */
+import { lstatSync, mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Config } from '../rules/config.ts';
+import { type Bayes, createBayes, type OnStep } from '../workers/bayes.ts';
+import type { BayesView } from '../workers/bayes-counts.ts';
+import { type BayesLock, createBayesLock } from '../workers/bayes-lock.ts';
+import { bayesViewOf } from '../workers/check-bayes.ts';
+import { PermFail } from '../workers/fail.ts';
+import { findUser, type LocalProcess, processListeningOn } from '../workers/local-process.ts';
+import { type Options, UsageError } from './invocation.ts';
+
+export type BayesHere = {
+  readonly config: Config;
+  readonly bayes: Bayes;
+  readonly view: BayesView;
+  /** `<state>/bayes`. */
+  readonly folder: string;
+  /** One sync, or fetch, at a time; the runs of `bayes` within it have a lock of their own. */
+  readonly syncLock: BayesLock;
+  readonly signal: AbortSignal;
+};
+
+/** Makes the folder where it is missing; throws UsageError and PermFail. */
+export function bayesHere(
+  config: Config,
+  options: Options,
+  onStep: OnStep,
+  signal = new AbortController().signal,
+): BayesHere {
+  const folder = ownFolder(join(config.state, 'bayes'));
+  const view = viewOf(config, options);
+  const { keep, sizeMax, redisScratch } = config.bayes;
+  const lock = createBayesLock(join(folder, 'lock'));
+  const limits = { keep, sizeBytesMax: sizeMax, redisScratch };
+  const bayes = createBayes({ view, folder, ...limits, lock, onStep, signal });
+  return { config, bayes, view, folder, syncLock: createBayesLock(join(folder, 'sync')), signal };
+}
+
+function viewOf({ bayes, spamd }: Config, options: Options): BayesView {
+  const wanted = {
+    user: options['spamd-user'] ?? bayes.user,
+    siteFolder: options['spamd-config'] ?? bayes.siteFolder,
+  };
+  if (wanted.user !== null && findUser(wanted.user) === null)
+    throw new UsageError(`bayes: this machine has no user "${wanted.user}"`);
+  const found = spamd.map(processListeningOn).find((process): process is LocalProcess => process !== null);
+  return bayesViewOf(found ?? null, wanted);
+}
+
+/** Root must write nothing into a folder that another user could replace by a link under its hands. */
+function ownFolder(folder: string): string {
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const { uid } = lstatSync(folder);
+  const isOwn = lstatSync(folder).isDirectory() && uid === process.getuid?.();
+  if (isOwn) return folder;
+  throw new PermFail(
+    `Cannot keep snapshots in ${folder}: it is no folder of this user: run it as uid ${uid}, or remove it`,
+  );
+}

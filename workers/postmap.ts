@@ -1,0 +1,31 @@
+/**
+ * postmap — makes Postfix's lookup table out of its source (postmap(1)), in the type that Postfix takes by itself.
+ *
+ * Hides postconf(1). postmap works as the owner of the source, and leaves its table beside it. MAIL_CONFIG names another
+ * configuration than the machine's, as for every command of Postfix.
+ */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+
+const timeoutMs = 60_000;
+
+/** Resolves with null once the table is made; else with why not: no Postfix here, or what postmap said. */
+export async function postmap(source: string): Promise<null | 'unavailable' | { readonly problem: string }> {
+  const mailConfig = process.env.MAIL_CONFIG;
+  const env = {
+    PATH: '/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin',
+    LC_ALL: 'C',
+    ...(mailConfig === undefined ? {} : { MAIL_CONFIG: mailConfig }),
+  };
+  const run = async (command: string, ...words: readonly string[]) =>
+    (await promisify(execFile)(command, words, { env, cwd: '/', timeout: timeoutMs })).stdout;
+  try {
+    const type = (await run('postconf', '-h', 'default_database_type')).trim();
+    await run('postmap', `${type}:${source}`);
+    return null;
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return 'unavailable';
+    const said = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).trim() : String(cause);
+    return { problem: said.split('\n').at(-1) ?? '' };
+  }
+}
