@@ -20,9 +20,9 @@ const idleMs = 120_000;
 
 /** What a door answers. Each part has a file of its own; a question that none of them knows is refused. */
 export function answerersOf(door: Door, here: BayesHere, onStep?: (step: BayesStep) => void): Answerers {
-  const { config, bayes, folder } = here;
+  const { config, bayes, folder, view } = here;
   const told = onStep === undefined ? {} : { onStep };
-  const common: AnswerOptions = { bayes, folder, role: config.role, version, ...told };
+  const common: AnswerOptions = { bayes, folder, view, role: config.role, version, ...told };
   switch (door) {
     case 'receive':
       return { ...receivingAnswers({ ...common, stage: stageCompanions(config) }) };
