@@ -73,7 +73,7 @@ async function findingsOf(
 /** Undefined: no database; null: one that no restore has brought. */
 function statusOf(taken: Site['mark']): BayesStatus {
   const mark =
-    taken == null
+    taken === null || taken === undefined
       ? null
       : { ...taken, snapshotId: 1, nspam: 1, nham: 1, tokens: 1, digest: '', restoredAt: 0 };
   const standing = { current: taken === undefined ? null : { mark }, previous: null };
