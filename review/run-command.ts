@@ -27,7 +27,7 @@ export async function run(invocation: Invocation): Promise<number> {
     case 'worker':
       return work(invocation);
     case 'bayes':
-      return runBayes(invocation.site().config);
+      return runBayes(invocation.site());
     case 'all': {
       // Read here too, so that problems are told once and not by every child.
       const { configFile, config } = invocation.site();

@@ -106,6 +106,11 @@ export const postfixManual = {
       'lmtp (default): one reply per recipient, needs listen.lmtp; smtp: one for all, needs listen.smtp',
     ),
     option('part', 'main, master or commands: that block alone, to be appended to its file, or to be run'),
+    option('role', 'backup: with what a backup MX needs; default: role in sluice.yaml'),
+    option(
+      'primary',
+      "of a backup: the primary's address; default: bayes.primary, else a name to be filled in",
+    ),
   ],
   notes: [
     'With listen.outbound set, submission and pickup get a feed of their own. Without it their mail is not filtered.',
@@ -113,6 +118,7 @@ export const postfixManual = {
   examples: [
     ['postfix', 'for the configuration in /etc/sluice/sluice.yaml'],
     ['postfix --part main >> /etc/postfix/main.cf', 'pasted; the same with master and master.cf'],
+    ['postfix --role backup --primary 192.0.2.10', 'for a backup MX of that primary'],
     ['postfix --feed smtp', 'for a Postfix that shall talk SMTP to the filter'],
   ],
   exits: [

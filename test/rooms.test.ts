@@ -24,11 +24,13 @@ const owners: Record<string, readonly string[]> = {
   // zod may be named in the few files that check outside data.
   zod: [
     'filter/quarantine-record.ts',
+    'review/bayes-mail-answers.ts',
     'workers/bayes-hello.ts',
     'workers/bayes-manifest.ts',
     'workers/bayes-mark.ts',
     'workers/bayes-told.ts',
     'workers/bayes-record.ts',
+    'workers/bayes-scores.ts',
     'workers/bayes-wire.ts',
     'workers/queue.ts',
     'workers/job.ts',

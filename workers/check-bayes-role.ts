@@ -12,7 +12,7 @@ import type { Config } from '../rules/config.ts';
 import { type Finding, ok, warn } from '../rules/finding.ts';
 import { isInNetwork, prefixOf } from '../rules/network.ts';
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
-import { accessFiles, type Backup, checkBackups } from '../rules/postfix-check-backup.ts';
+import { accessFiles, type Backup, checkBackups } from '../rules/postfix-check-peer.ts';
 import type { BayesStatus, BayesTrouble } from './bayes.ts';
 import { checkAutoLearn } from './check-bayes-called.ts';
 import { checkKey } from './check-bayes-caller.ts';

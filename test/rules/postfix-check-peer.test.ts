@@ -1,9 +1,9 @@
 /**
- * postfix-check-backup — what would turn the backup away is found with its line, and what lets it in is never called wrong.
+ * postfix-check-peer — what would turn the backup away is found with its line, and what lets it in is never called wrong.
  */
 import assert from 'node:assert/strict';
 import { suite, test } from 'node:test';
-import { accessFiles, type Backup, checkBackups } from '../../rules/postfix-check-backup.ts';
+import { accessFiles, type Backup, checkBackups } from '../../rules/postfix-check-peer.ts';
 import { configOf, lineOf, stockMain, stockMaster, texts } from './postfix-texts.ts';
 
 const backup: Backup = { node: 'root@mx2.example.com', addresses: ['192.0.2.7', '2001:db8::7'] };
