@@ -30,9 +30,9 @@ export function answerersOf(
   mail: Call,
   onStep?: (step: BayesStep) => void,
 ): Answerers {
-  const { config, bayes, folder } = here;
+  const { config, bayes, folder, view } = here;
   const told = onStep === undefined ? {} : { onStep };
-  const common: AnswerOptions = { bayes, folder, role: config.role, version, ...told };
+  const common: AnswerOptions = { bayes, folder, view, role: config.role, version, ...told };
   switch (door) {
     case 'receive':
       return {

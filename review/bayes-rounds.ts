@@ -5,32 +5,34 @@
  * (bayes.primary): hands it over. On every backup: looks how old the map of recipients is. Never rejects; that the other node is
  * away is a line for debugging, since the nightly run raises the alarm.
  */
+import type { Config } from '../rules/config.ts';
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
 import { domainsOf, staleHours } from '../rules/postfix-backup.ts';
 import { type Call, createCall } from '../workers/bayes-ssh.ts';
 import type { Log } from '../workers/log.ts';
-import type { Site } from '../workers/site.ts';
+import { readPolicies } from '../workers/site.ts';
 import { judgeRecipients } from '../workers/stale-recipients.ts';
 import { createOwnerCall } from './bayes-as-owner.ts';
 import { type Errands, runErrands } from './bayes-errands.ts';
 
 /** What a round works with; `script` is what stands behind node when Sluice is started. */
 export type Round = {
-  readonly site: Site;
+  readonly config: Config;
+  /** As the child shall find it; null: by its environment, or the usual one. */
+  readonly configFile: string | null;
   readonly script: string;
   readonly log: Log;
-  readonly signal: AbortSignal;
 };
 
 /** What a round came to, by node; empty where there is none to talk to. */
 export type RoundTrip = { readonly node: string; readonly errands: Errands };
 
 /** One round as a function; called again while it is under way, it lets that one go on and does nothing. */
-export function createRounds(round: Round): () => Promise<readonly RoundTrip[]> {
+export function createRounds(round: Round): (signal: AbortSignal) => Promise<readonly RoundTrip[]> {
   let running: Promise<readonly RoundTrip[]> | null = null;
-  return async () => {
+  return async (signal) => {
     if (running !== null) return [];
-    running = goRound(round);
+    running = goRound(round, signal);
     try {
       return await running;
     } finally {
@@ -39,9 +41,13 @@ export function createRounds(round: Round): () => Promise<readonly RoundTrip[]> 
   };
 }
 
-async function goRound(round: Round): Promise<readonly RoundTrip[]> {
-  const { config, configFile } = round.site;
-  const { script, log, signal } = round;
+/** Whether a node of this configuration has anything to do on its rounds. */
+export function hasRounds({ role, bayes }: Config): boolean {
+  return role === 'backup' || bayes.nodes.length > 0;
+}
+
+async function goRound(round: Round, signal: AbortSignal): Promise<readonly RoundTrip[]> {
+  const { config, configFile, script, log } = round;
   if (config.role === 'backup') await lookAtRecipients(round);
   const here = createOwnerCall({ script, configFile, signal });
   const { nodes, primary, ssh } = config.bayes;
@@ -55,12 +61,12 @@ async function goRound(round: Round): Promise<readonly RoundTrip[]> {
   return trips;
 }
 
-async function lookAtRecipients({ site, log }: Round): Promise<void> {
-  const { config, policies } = site;
+async function lookAtRecipients({ config, log }: Round): Promise<void> {
   const { recipients: file } = config.bayes;
   if (file === null) return;
   try {
-    const domains = domainsOf(policies);
+    // Read each time: they come with each sync.
+    const domains = domainsOf(readPolicies(config));
     const { state, ageHours, changed } = await judgeRecipients({
       file,
       domains,

@@ -8,17 +8,21 @@ import { option } from './options.ts';
 export const runManual = {
   name: 'run',
   summary: 'take mail from Postfix, filter it, give it back',
-  words: [{ name: 'all|filter|worker', takes: ['all', 'filter', 'worker'], isOptional: true }],
+  words: [{ name: 'all|filter|worker|bayes', takes: ['all', 'filter', 'worker', 'bayes'], isOptional: true }],
   about: [
     'Runs Sluice in the foreground. Events go to standard output, one JSON line each.',
     {
       terms: [
         [
           'all',
-          '(default) watches over the filter, and over a worker where redis and a scanner are configured; starts again who dies',
+          '(default) watches over the filter, over a worker where redis and a scanner are configured, and as root over the Bayes part where there is another node; starts again who dies',
         ],
         ['filter', 'the filter process alone'],
         ['worker', 'a worker alone: takes scans from Redis, needs neither Postfix nor the quarantine'],
+        [
+          'bayes',
+          'the nightly Bayes run (bayes.sync.at) and its alarm alone; as root, for sa-learn works as the user of spamd',
+        ],
       ],
     },
   ],

@@ -20,6 +20,7 @@ const owners: Record<string, readonly string[]> = {
   'node:sqlite': ['filter/store-thread.ts'],
   ioredis: ['workers/redis.ts'],
   bullmq: ['workers/bull.ts'],
+  nodemailer: ['workers/notice.ts'],
   // zod may be named in the few files that check outside data.
   zod: [
     'filter/quarantine-record.ts',
@@ -27,6 +28,7 @@ const owners: Record<string, readonly string[]> = {
     'workers/bayes-hello.ts',
     'workers/bayes-manifest.ts',
     'workers/bayes-mark.ts',
+    'workers/bayes-told.ts',
     'workers/bayes-record.ts',
     'workers/bayes-wire.ts',
     'workers/queue.ts',

@@ -6,7 +6,7 @@
  */
 import { hostname } from 'node:os';
 import type { Config } from '../rules/config.ts';
-import type { Bayes, BayesStatus, Companion } from './bayes.ts';
+import type { Bayes, Companion } from './bayes.ts';
 import { packBundle } from './bayes-bundle.ts';
 import type { Stage } from './bayes-companions.ts';
 import {
@@ -17,8 +17,10 @@ import {
   restoredHead,
 } from './bayes-hello.ts';
 import { keepRecord, parseRecord, readRecords, writeRecord } from './bayes-record.ts';
+import type { BayesView } from './bayes-counts.ts';
 import type { Snapshot } from './bayes-snapshots.ts';
 import { BayesFail, isTrouble, type OnStep, orThrow, refused } from './bayes-step.ts';
+import { bayesSettings } from './bayes-store.ts';
 import type { NodeOutcome } from './bayes-sync.ts';
 import type { Answer, Answerer, Answerers } from './bayes-wire.ts';
 
@@ -29,6 +31,8 @@ export type AnswerOptions = {
   readonly role: Config['role'];
   /** Of this Sluice. */
   readonly version: string;
+  /** Of SpamAssassin. */
+  readonly view: BayesView;
   readonly onStep?: OnStep;
   readonly now?: () => number;
 };
@@ -52,10 +56,11 @@ export function sendingAnswers(
   return { hello: helloAnswer(options), snapshot: snapshotAnswer(options), parity: reportAnswer(options) };
 }
 
-function helloAnswer({ bayes, role, version, now = Date.now }: AnswerOptions): Answerer {
+function helloAnswer({ bayes, role, version, view, now = Date.now }: AnswerOptions): Answerer {
   return async () => {
-    const status = await statusOf(bayes);
-    return { head: helloOf(status, { role, host: hostname(), sluice: version, clock: now() }) };
+    const status = orThrow(await bayes.status());
+    const own = { role, host: hostname(), sluice: version, settings: bayesSettings(view) };
+    return { head: helloOf(status, { ...own, clock: now() }) };
   };
 }
 
@@ -71,7 +76,7 @@ function bundleAnswer(options: AnswerOptions & { readonly stage: Stage }): Answe
       await keep(received);
       throw new BayesFail(received);
     }
-    const head = restoredHead(received, (await statusOf(bayes)).counts);
+    const head = restoredHead(received);
     const { kind, current, counts, warnings } = head;
     const { nspam, nham, tokens } = current;
     const there = { nspam, nham, tokens };
@@ -89,10 +94,9 @@ function snapshotAnswer(
     const { newestSeen } = readSnapshotParameters(parameters);
     const after = isBelievable(newestSeen, now()) ? newestSeen : 0;
     requireRole(role, 'primary');
-    const { exported } = await statusOf(bayes);
-    const [newest] = exported;
-    const age = newest === undefined ? Number.POSITIVE_INFINITY : Math.abs(now() - newest.manifest.takenAt);
-    if (newest !== undefined && age < freshMs && newest.manifest.snapshotId >= after) return bundleOf(newest);
+    const newest = await bayes.newestExport();
+    if (newest !== null && isFresh(newest, now()) && newest.manifest.snapshotId >= after)
+      return bundleOf(newest);
     // Doubts about the database are for whoever administers it: nobody else may force it out.
     const { snapshot } = orThrow(await bayes.export({ after, companions: options.companions() }));
     return bundleOf(snapshot);
@@ -104,6 +108,9 @@ function reportAnswer({ folder, role }: AnswerOptions): Answerer {
     requireRole(role, 'primary');
     const record = parseRecord(parameters);
     if (record === null) throw refused('receive', 'Cannot take the report: it has another form', update);
+    // The records of nodes that are served from here are ours.
+    if (record.node.includes('@'))
+      throw refused('receive', `Cannot take the report: ${record.node} is no name of a machine`, update);
     const others = (await readRecords(folder)).filter(({ node }) => node !== record.node);
     if (others.length >= nodesMax)
       throw refused('receive', `Cannot take the report: ${nodesMax} nodes have reported`, tooMany);
@@ -116,8 +123,8 @@ function bundleOf(snapshot: Snapshot): Answer {
   return { head: { snapshotId: snapshot.manifest.snapshotId }, payload: packBundle(snapshot) };
 }
 
-async function statusOf(bayes: Bayes): Promise<BayesStatus> {
-  return orThrow(await bayes.status());
+function isFresh({ manifest }: Snapshot, now: number): boolean {
+  return Math.abs(now - manifest.takenAt) < freshMs;
 }
 
 function requireRole(role: Config['role'], wanted: Config['role']): void {

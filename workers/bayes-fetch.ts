@@ -13,7 +13,7 @@ import type { BayesLock } from './bayes-lock.ts';
 import { keepRecord, type SyncRecord } from './bayes-record.ts';
 import { type Call, leave } from './bayes-ssh.ts';
 import { failed, isTrouble, type OnStep, orThrow, outcomeOf } from './bayes-step.ts';
-import { type AfterSync, afterwards, busyRecord, type NodeOutcome } from './bayes-sync.ts';
+import { type AfterSync, afterwards, lockedRecord, type NodeOutcome, takeLock } from './bayes-sync.ts';
 
 export type FetchOptions = {
   readonly bayes: Bayes;
@@ -36,18 +36,18 @@ export async function fetchSnapshot(options: FetchOptions): Promise<SyncRecord> 
   const { folder, call, now = Date.now, onStep = () => undefined } = options;
   const name = formatNode(options.primary);
   const begun = now();
-  onStep('lock');
-  const release = await options.lock();
-  if (release === null) return busyRecord(name, begun);
+  const taken = await takeLock(options.lock, onStep);
+  if (isTrouble(taken)) return lockedRecord(name, taken, begun);
   try {
     const outcome = await outcomeOf<NodeOutcome>(onStep, (step) => fetchNow(options, name, step));
     const record = await keepRecord(folder, name, outcome, { begun, now, onStep });
-    // For the eyes of the primary; that it did not arrive changes nothing here.
+    // For the eyes of the primary; that it did not arrive changes nothing here. One that can't be reached can't be told.
+    if (record.step === 'connect') return record;
     const told = await call({ name: 'parity', parameters: mirrored(record) });
     if (!isTrouble(told)) return record;
     return { ...record, warnings: [...record.warnings, `The primary was not told: ${told.message}`] };
   } finally {
-    await release();
+    await taken.release();
   }
 }
 
@@ -67,10 +67,9 @@ async function fetchNow(options: FetchOptions, name: string, step: OnStep): Prom
   const warnings = judgeHello(own, hello, name, { askedAt, now: now() });
   const received = await receiveFrom(options, name, before);
   step('compare');
-  const after = orThrow(await bayes.status());
   const { current, companions } = received;
   const { nspam, nham, tokens, snapshotId, takenAt } = current;
-  const live = countsNow(current, after.counts);
+  const live = countsNow(current, received.counts);
   step('parity');
   const compared = await afterwards(options.afterSync ?? null, { node: name, call, hello });
   const told = received.kind === 'restored' ? received.warnings : [];

@@ -28,6 +28,8 @@ const helloShape = z.object({
   counts: countsShape.nullable(),
   current: markShape.nullable(),
   previous: markShape.nullable(),
+  /** What SpamAssassin's configuration says of Bayes; a Sluice that does not know it yet says nothing. */
+  settings: z.record(z.string().max(64), z.string().max(2000).nullable()).default({}),
   /** The newest snapshot that was exported there. */
   exported: z.object({ snapshotId: count, takenAt: count }).nullable(),
 });
@@ -53,12 +55,19 @@ const minute = 60_000;
 /** What this node says. */
 export function helloOf(
   status: BayesStatus,
-  { role, host, sluice, clock }: Pick<Hello, 'role' | 'host' | 'sluice' | 'clock'>,
+  { role, host, sluice, clock, settings }: Pick<Hello, 'role' | 'host' | 'sluice' | 'clock' | 'settings'>,
 ): Hello {
   const { store, spamassassin, counts, standing, exported } = status;
   const newest = exported[0]?.manifest;
   return {
-    ...{ host, role, sluice, spamassassin, store, clock, counts },
+    host,
+    role,
+    sluice,
+    spamassassin,
+    store,
+    clock,
+    counts,
+    settings,
     current: standing.current?.mark ?? null,
     previous: standing.previous?.mark ?? null,
     exported: newest === undefined ? null : { snapshotId: newest.snapshotId, takenAt: newest.takenAt },
@@ -86,8 +95,8 @@ export function readSnapshotParameters(parameters: unknown): Readonly<z.infer<ty
 }
 
 /** The answer to a bundle. */
-export function restoredHead(received: Received, counts: Counts | null): RestoredThere {
-  const { kind, current, companions } = received;
+export function restoredHead(received: Received): RestoredThere {
+  const { kind, current, counts, companions } = received;
   const warnings = [...(kind === 'restored' ? received.warnings : []), ...companions.warnings];
   return { kind, current, counts: countsNow(current, counts), warnings };
 }

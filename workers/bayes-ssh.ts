@@ -63,23 +63,39 @@ export function sshWords({ key, knownHosts, connectSeconds }: Ssh): string[] {
   return ['-F', 'none', '-T', '-i', key, ...options.flatMap((option) => ['-o', option])];
 }
 
+/** Whether our key opens ports of that machine's own (ssh -W): `restrict` in authorized_keys forbids it. */
+export async function forwardingOf(node: SshNode, ssh: Ssh): Promise<'refused' | 'open' | 'unknown'> {
+  const { host, user, port } = node;
+  const where = ['-p', String(port), '-l', user, '--', host];
+  // Nothing listens on port 1: whoever may open ports is told so by that machine's kernel, others by its sshd.
+  const words = [...sshWords(ssh).filter((word) => word !== '-T'), '-W', '127.0.0.1:1', ...where];
+  const child = spawn('ssh', words, { env: plainEnv(), cwd: '/', stdio: ['ignore', 'ignore', 'pipe'] });
+  const timer = setTimeout(() => child.kill('SIGKILL'), lastMs + ssh.connectSeconds * 1000);
+  let said = '';
+  child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')));
+  await once(child, 'close').catch(() => undefined);
+  clearTimeout(timer);
+  if (/administratively prohibited/.test(said)) return 'refused';
+  return /open failed/.test(said) ? 'open' : 'unknown';
+}
+
+function plainEnv(): Record<string, string> {
+  return { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', HOME: process.env.HOME ?? '/' };
+}
+
 /** A path as ssh_config(5) reads it: no percent token, no list of several. */
 function quoted(path: string): string {
   return `"${path.replaceAll('%', '%%')}"`;
 }
 
 function requireFiles({ key, knownHosts }: Ssh): void {
+  const isMissing = (file: string) => statSync(file, { throwIfNoEntry: false })?.isFile() !== true;
   const setup = 'see what is missing: sluice bayes setup';
-  for (const [file, what] of [
-    [key, 'the key (bayes.ssh.key)'],
-    [knownHosts, 'the pinned host keys (bayes.ssh.knownHosts)'],
-  ] as const)
-    if (statSync(file, { throwIfNoEntry: false })?.isFile() !== true)
-      throw failed(
-        'connect',
-        `Cannot connect: ${what} are not at ${file}`.replace('key) are', 'key) is'),
-        setup,
-      );
+  if (isMissing(key))
+    throw failed('connect', `Cannot connect: there is no key at ${key} (bayes.ssh.key)`, setup);
+  if (!isMissing(knownHosts)) return;
+  const message = `Cannot connect: no host key is pinned: there is no ${knownHosts} (bayes.ssh.knownHosts)`;
+  throw failed('connect', message, setup);
 }
 
 type Running = {
@@ -93,9 +109,8 @@ type Running = {
 function start(node: SshNode, ssh: Ssh, signal: AbortSignal, command: string): Running {
   const { host, user, port } = node;
   const words = [...sshWords(ssh), '-p', String(port), '-l', user, '--', host, command];
-  const env = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', HOME: process.env.HOME ?? '/' };
   // A group of its own: what is typed at a terminal reaches us, and we decide.
-  const child = spawn('ssh', words, { env, cwd: '/', stdio: 'pipe', detached: true });
+  const child = spawn('ssh', words, { env: plainEnv(), cwd: '/', stdio: 'pipe', detached: true });
   let stopped: SshEnd['stopped'] = null;
   const kill = () => killGroup(child);
   const stop = (why: NonNullable<SshEnd['stopped']>) => {

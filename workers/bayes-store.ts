@@ -90,3 +90,20 @@ export async function openBayesStore(options: StoreOptions): Promise<BayesStore>
 export function siteSetting({ siteFolder }: BayesView, name: string): string | null {
   return settingIn(siteFolder ?? usualSiteFolder, name)?.value ?? null;
 }
+
+/** What in the site's configuration makes words tokens and tokens a score, and whether it learns by itself; null: unset. */
+export function bayesSettings(view: BayesView): Readonly<Record<string, string | null>> {
+  const names = [
+    'use_bayes',
+    'use_bayes_rules',
+    'bayes_auto_learn',
+    'bayes_min_ham_num',
+    'bayes_min_spam_num',
+    'bayes_use_hapaxes',
+    'bayes_token_sources',
+    'bayes_stopword_languages',
+    'bayes_max_token_length',
+    'normalize_charset',
+  ];
+  return Object.fromEntries(names.map((name) => [name, siteSetting(view, name)]));
+}

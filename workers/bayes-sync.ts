@@ -24,7 +24,16 @@ import type { Manifest } from './bayes-manifest.ts';
 import { type Counts, keepRecord, type SyncRecord } from './bayes-record.ts';
 import type { Snapshot } from './bayes-snapshots.ts';
 import type { Call } from './bayes-ssh.ts';
-import { BayesFail, failed, messageOf, type OnStep, orThrow, outcomeOf } from './bayes-step.ts';
+import {
+  BayesFail,
+  failed,
+  isTrouble,
+  messageOf,
+  type OnStep,
+  orThrow,
+  outcomeOf,
+  refused,
+} from './bayes-step.ts';
 
 /** Another node while it is being served. */
 export type Peer = { readonly node: string; readonly call: Call; readonly hello: Hello };
@@ -70,32 +79,47 @@ export type NodeOutcome =
 export async function syncAll(options: SyncOptions): Promise<SyncRecord[]> {
   const run = { onStep: () => undefined, now: Date.now, ...options, afterSync: options.afterSync ?? null };
   const begun = run.now();
-  run.onStep('lock', null);
-  const release = await run.lock();
-  if (release === null) return run.nodes.map((node) => busyRecord(formatNode(node), begun));
+  const taken = await takeLock(run.lock, (step) => run.onStep(step, null));
+  if (isTrouble(taken)) return run.nodes.map((node) => lockedRecord(formatNode(node), taken, begun));
   try {
     return await syncNodes(run, begun);
   } finally {
-    await release();
+    await taken.release();
   }
 }
 
-/** The record of a node where another run has the lock. */
-export function busyRecord(node: string, at: number): SyncRecord {
-  const message = 'Cannot begin: another sync is under way on this machine';
-  const trouble = { step: 'lock' as const, message, remedy: 'wait for its end, then run it again' };
-  return { node, at, seconds: 0, outcome: 'refused', ...trouble, warnings: [], lastGood: null, parity: null };
+/** The lock of all syncs of this machine, or why it can't be had. */
+export function takeLock(
+  lock: BayesLock,
+  onStep: OnStep,
+): Promise<{ readonly release: () => Promise<void> } | BayesTrouble> {
+  return outcomeOf(onStep, async (step) => {
+    step('lock');
+    const release = await lock();
+    if (release !== null) return { release };
+    const message = 'Cannot begin: another sync is under way on this machine';
+    throw refused('lock', message, 'wait for its end, then run it again');
+  });
 }
 
-type Greeting = { readonly kind: 'greeting'; readonly hello: Hello; readonly warnings: readonly string[] };
+/** The record of a run that did not begin; it is not kept: the one that has the lock keeps its own. */
+export function lockedRecord(node: string, trouble: BayesTrouble, at: number): SyncRecord {
+  const { kind, step, message, remedy } = trouble;
+  const none = { warnings: [], lastGood: null, parity: null };
+  return { node, at, seconds: 0, outcome: kind, step, message, remedy, ...none };
+}
+
+type Greeting = {
+  readonly kind: 'greeting';
+  readonly hello: Hello;
+  /** By our clock: between these two it answered. */
+  readonly askedAt: number;
+  readonly now: number;
+};
 
 async function syncNodes(run: Run, begun: number): Promise<SyncRecord[]> {
-  const status = await run.bayes.status();
   const greetings = await Promise.all(
-    run.nodes.map(async (node) => ({
-      node,
-      greeting: status.kind === 'status' ? await greet(run, node, status.spamassassin) : status,
-    })),
+    run.nodes.map(async (node) => ({ node, greeting: await greet(run, node) })),
   );
   // Where nobody can be reached a snapshot is still one: tomorrow's is compared with it.
   const seen = greetings.map(({ greeting }) =>
@@ -135,11 +159,7 @@ async function exportFor(run: Run, after: number): Promise<Exported | BayesTroub
 }
 
 /** Asks a node who it is. */
-async function greet(
-  { callOf, onStep, now, version }: Run,
-  node: SshNode,
-  spamassassin: string,
-): Promise<Greeting | BayesTrouble> {
+async function greet({ callOf, onStep, now }: Run, node: SshNode): Promise<Greeting | BayesTrouble> {
   const name = formatNode(node);
   return outcomeOf(
     (step) => onStep(step, name),
@@ -147,9 +167,7 @@ async function greet(
       step('connect');
       const askedAt = now();
       const hello = readHello(orThrow(await callOf(node)({ name: 'hello' })).head);
-      const own = { role: 'primary' as const, sluice: version, spamassassin };
-      const warnings = judgeHello(own, hello, name, { askedAt, now: now() });
-      return { kind: 'greeting' as const, hello, warnings };
+      return { kind: 'greeting' as const, hello, askedAt, now: now() };
     },
   );
 }
@@ -164,10 +182,14 @@ function serve(
   return outcomeOf<NodeOutcome>(
     (step) => run.onStep(step, name),
     async (step) => {
+      step('connect');
+      const { spamassassin } = snapshot.manifest;
+      const own = { role: 'primary' as const, sluice: run.version, spamassassin };
+      const different = judgeHello(own, greeting.hello, name, greeting);
       const restored = await sendBundle(run, call, snapshot, step);
       step('compare');
       const differing = compare(name, snapshot.manifest, restored);
-      const told = [...greeting.warnings, ...warnings, ...restored.warnings, ...differing];
+      const told = [...different, ...warnings, ...restored.warnings, ...differing];
       const { nspam, nham, tokens } = snapshot.manifest;
       const here = { nspam, nham, tokens };
       step('parity');

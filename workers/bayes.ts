@@ -43,6 +43,8 @@ export type BayesOptions = {
 
 /** A restore, and what was done with the files that came along. */
 export type Received = Restored & {
+  /** As sa-learn counts the live database after it. */
+  readonly counts: Magic | null;
   readonly companions: { readonly installed: readonly string[]; readonly warnings: readonly string[] };
 };
 
@@ -79,6 +81,8 @@ export type Bayes = {
   rollback(): Promise<RolledBack | BayesTrouble>;
   /** Takes no lock and changes nothing. */
   status(): Promise<BayesStatus | BayesTrouble>;
+  /** The newest snapshot that was exported here; null: none. */
+  newestExport(): Promise<Snapshot | null>;
 };
 
 type Run = { readonly saLearn: SaLearn; readonly store: BayesStore; readonly step: OnStep };
@@ -106,7 +110,8 @@ export function createBayes(options: BayesOptions): Bayes {
           const restored = await orDrop(staged, () => restoring(run, snapshot.folder, force));
           run.step('install');
           const installed = await staged.install();
-          return { ...restored, companions: { installed, warnings: staged.warnings } };
+          const counts = await run.saLearn.magic();
+          return { ...restored, counts, companions: { installed, warnings: staged.warnings } };
         } finally {
           await pruneSnapshots(received, keep, await inUse(run.store));
         }
@@ -117,12 +122,13 @@ export function createBayes(options: BayesOptions): Bayes {
       outcomeOf(options.onStep ?? silent, (step) =>
         withStore(options, step, async ({ saLearn, store }) => {
           const [here, there] = [await listSnapshots(exported), await listSnapshots(received)];
+          const [spamassassin, counts] = await Promise.all([saLearn.version(), saLearn.magic()]);
           return {
             kind: 'status' as const,
-            spamassassin: await saLearn.version(),
+            spamassassin,
             store: store.kind,
             place: store.place,
-            counts: await saLearn.magic(),
+            counts,
             standing: await store.standing(),
             exported: here.snapshots,
             received: there.snapshots,
@@ -130,6 +136,7 @@ export function createBayes(options: BayesOptions): Bayes {
           };
         }),
       ),
+    newestExport: async () => (await listSnapshots(exported)).snapshots[0] ?? null,
   };
 }
 

@@ -1,0 +1,62 @@
+/** sluice bayes setup — every piece is printed; each one that is missing is found, with its remedy. */
+import assert from 'node:assert/strict';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { checkSshd } from '../../workers/check-bayes-called.ts';
+import { given, wordsOf } from '../workers/bayes-rig.ts';
+import { doorCommand, run, startPair } from './carry-rig.ts';
+
+test('on the primary: what is right is ok, and a key that may do more, or is missing, is found', async (t) => {
+  const { primary, backup, sshd } = await startPair(t);
+  await given(t, primary.site, wordsOf('spam'));
+  await given(t, backup.site, wordsOf('ham'));
+  const good = await run(primary, 'setup');
+  t.diagnostic(good.out);
+  assert.equal(good.code, 0, good.out + good.err);
+  const key = readFileSync(`${sshd.ssh.key}.pub`, 'utf8').trim();
+  assert.ok(
+    good.out.includes(`restrict,command="sluice bayes receive" ${key.split(' ').slice(0, 2).join(' ')}`),
+  );
+  assert.match(good.out, /ssh-keyscan -t ed25519 -p \d+ 127\.0\.0\.1 >> /);
+  assert.match(good.out, /ok {4}The key leads to sluice alone/);
+  assert.match(good.out, /ok {4}The key opens no other port there/);
+  sshd.authorize(doorCommand(backup, 'receive'), 'no-pty');
+  assert.match((await run(primary, 'setup')).out, /warn {2}The key opens other ports there/);
+  sshd.authorize('exec sh -c "$SSH_ORIGINAL_COMMAND"');
+  const shell = await run(primary, 'setup');
+  assert.equal(shell.code, 1);
+  assert.match(shell.out, /no sluice, or no forced command/);
+  const missing = join(sshd.folder, 'new');
+  primary.configure({
+    role: 'primary',
+    bayes: [`ssh: { key: ${missing} }`, 'nodes: [mx2.example.com]'],
+  });
+  assert.match((await run(primary, 'setup')).out, /FAIL {2}There is no key/);
+  const made = await run(primary, 'setup', '--keys');
+  assert.ok(existsSync(missing), made.out + made.err);
+  assert.match(made.out, /FAIL {2}The host key of root@mx2\.example\.com is not pinned/);
+});
+
+test('checkSshd() finds a root that is not let in, no line for us, and a line that allows more', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-setup-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const file = join(folder, 'keys');
+  const levels = (root: string, line: string) => {
+    writeFileSync(file, `# keys\n${line}\n`);
+    const settings = new Map([
+      ['permitrootlogin', [root]],
+      ['pubkeyauthentication', ['yes']],
+      ['authorizedkeysfile', [file]],
+    ]);
+    return checkSshd(settings, 'receive').map(({ level }) => level);
+  };
+  const line = 'restrict,command="sluice bayes receive" ssh-ed25519 AAAA x';
+  assert.deepEqual(levels('forced-commands-only', line), ['ok', 'ok']);
+  assert.deepEqual(levels('without-password', line), ['ok', 'ok']);
+  assert.deepEqual(levels('yes', line), ['warn', 'ok']);
+  assert.deepEqual(levels('no', line), ['fail', 'ok']);
+  assert.deepEqual(levels('forced-commands-only', line.replace('restrict,', '')), ['ok', 'warn']);
+  assert.deepEqual(levels('forced-commands-only', 'ssh-ed25519 AAAA x'), ['ok', 'fail']);
+});
