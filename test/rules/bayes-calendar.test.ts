@@ -261,7 +261,12 @@ const states: readonly [string, readonly Night[], number | null, boolean][] = [
   ['somebody ran it by hand just before it was due', [before], tonight - 1, true],
   ['it was begun and never ended', [before, begun], tonight + 5000, true],
   ['a run noted by a clock that was a year ahead', [before], noon + 365 * dayMs, true],
-  ['a night served by a clock that was a year ahead', [{ planned: noon + 365 * dayMs, served: true }], null, true],
+  [
+    'a night served by a clock that was a year ahead',
+    [{ planned: noon + 365 * dayMs, served: true }],
+    null,
+    true,
+  ],
 ];
 
 suite('isMissed()', () => {
