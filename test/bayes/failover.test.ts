@@ -177,6 +177,19 @@ async function standsOnBackup(backup: MailNode): Promise<Decided> {
   });
   const held = await heldOn(backup);
   assert.deepEqual(held.map(({ messageId }) => messageId).toSorted(), wanted.map(({ id }) => id).toSorted());
+  const flagged = await backup.node.sluice([
+    'history',
+    'state:delivered',
+    'verdict:spam',
+    '--limit',
+    '1000',
+    '--json',
+  ]);
+  assert.equal(
+    (JSON.parse(flagged.stdout) as unknown[]).length,
+    letters.filter(({ kind }) => kind === 6).length,
+    'spam there, from 5.5 on',
+  );
   const [deleted, released, learned] = held.filter(({ messageId }) =>
     wanted.some(({ id, kind }) => id === messageId && kind === 9),
   );

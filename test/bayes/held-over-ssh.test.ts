@@ -48,6 +48,8 @@ for (const way of ['push', 'pull'] as const) {
     execFileSync('chown', ['-R', 'nobody:nogroup', join(state, 'quarantine'), join(state, 'quarantine.db')]);
     const taught = await backup.sluice(['quarantine', 'learn', 'spam', ids[0] ?? '']);
     assert.equal(taught.code, 0, taught.stdout + taught.stderr);
+    const status = async () => (await backup.sluice(['bayes', 'status'])).stdout;
+    assert.match(await status(), /^lessons {3}1 wait for the primary$/m);
     const before = await spamCount(primary);
     const caller = way === 'push' ? primary : backup;
     await nodes.link(false);
@@ -62,5 +64,6 @@ for (const way of ['push', 'pull'] as const) {
     const [second] = await round(caller);
     assert.deepEqual(second?.errands, { moved: 0, taught: 0, troubles: [] });
     assert.equal(await spamCount(primary), before + 1);
+    assert.match(await status(), /^lessons {3}none waits for the primary$/m);
   });
 }
