@@ -14,6 +14,7 @@ import { withIdleLimit } from '../workers/idle-limit.ts';
 import { version } from '../workers/version.ts';
 import { ownerAnswerers } from './bayes-as-owner.ts';
 import type { BayesHere } from './bayes-here.ts';
+import { sampleAnswers, scoringAnswers } from './bayes-score-answers.ts';
 
 export type Door = 'receive' | 'send';
 
@@ -37,11 +38,13 @@ export function answerersOf(
     case 'receive':
       return {
         ...receivingAnswers({ ...common, stage: stageCompanions(config) }),
+        ...scoringAnswers(here),
         ...ownerAnswerers(mail, ['held', 'moved', 'taught', 'learned']),
       };
     case 'send':
       return {
         ...sendingAnswers({ ...common, companions: () => companionsOf(config) }),
+        ...sampleAnswers(here),
         ...ownerAnswerers(mail, ['adopt', 'teach']),
       };
   }

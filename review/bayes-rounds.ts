@@ -5,34 +5,32 @@
  * (bayes.primary): hands it over. On every backup: looks how old the map of recipients is. Never rejects; that the other node is
  * away is a line for debugging, since the nightly run raises the alarm.
  */
-import type { Config } from '../rules/config.ts';
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
 import { domainsOf, staleHours } from '../rules/postfix-backup.ts';
 import { type Call, createCall } from '../workers/bayes-ssh.ts';
 import type { Log } from '../workers/log.ts';
-import { readPolicies } from '../workers/site.ts';
+import type { Site } from '../workers/site.ts';
 import { judgeRecipients } from '../workers/stale-recipients.ts';
 import { createOwnerCall } from './bayes-as-owner.ts';
 import { type Errands, runErrands } from './bayes-errands.ts';
 
 /** What a round works with; `script` is what stands behind node when Sluice is started. */
 export type Round = {
-  readonly config: Config;
-  /** As the child shall find it; null: by its environment, or the usual one. */
-  readonly configFile: string | null;
+  readonly site: Site;
   readonly script: string;
   readonly log: Log;
+  readonly signal: AbortSignal;
 };
 
 /** What a round came to, by node; empty where there is none to talk to. */
 export type RoundTrip = { readonly node: string; readonly errands: Errands };
 
 /** One round as a function; called again while it is under way, it lets that one go on and does nothing. */
-export function createRounds(round: Round): (signal: AbortSignal) => Promise<readonly RoundTrip[]> {
+export function createRounds(round: Round): () => Promise<readonly RoundTrip[]> {
   let running: Promise<readonly RoundTrip[]> | null = null;
-  return async (signal) => {
+  return async () => {
     if (running !== null) return [];
-    running = goRound(round, signal);
+    running = goRound(round);
     try {
       return await running;
     } finally {
@@ -41,13 +39,9 @@ export function createRounds(round: Round): (signal: AbortSignal) => Promise<rea
   };
 }
 
-/** Whether a node of this configuration has anything to do on its rounds. */
-export function hasRounds({ role, bayes }: Config): boolean {
-  return role === 'backup' || bayes.nodes.length > 0;
-}
-
-async function goRound(round: Round, signal: AbortSignal): Promise<readonly RoundTrip[]> {
-  const { config, configFile, script, log } = round;
+async function goRound(round: Round): Promise<readonly RoundTrip[]> {
+  const { config, configFile } = round.site;
+  const { script, log, signal } = round;
   if (config.role === 'backup') await lookAtRecipients(round);
   const here = createOwnerCall({ script, configFile, signal });
   const { nodes, primary, ssh } = config.bayes;
@@ -61,12 +55,12 @@ async function goRound(round: Round, signal: AbortSignal): Promise<readonly Roun
   return trips;
 }
 
-async function lookAtRecipients({ config, log }: Round): Promise<void> {
+async function lookAtRecipients({ site, log }: Round): Promise<void> {
+  const { config, policies } = site;
   const { recipients: file } = config.bayes;
   if (file === null) return;
   try {
-    // Read each time: they come with each sync.
-    const domains = domainsOf(readPolicies(config));
+    const domains = domainsOf(policies);
     const { state, ageHours, changed } = await judgeRecipients({
       file,
       domains,

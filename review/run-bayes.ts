@@ -13,7 +13,7 @@ import { findUser } from '../workers/local-process.ts';
 import { createLog, standardOutput } from '../workers/log.ts';
 import { createNotice } from '../workers/notice.ts';
 import { endOnUncaught, untilSignal } from '../workers/signals.ts';
-import { ConfigurationError } from '../workers/site.ts';
+import { ConfigurationError, type Site } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
 import { bayesDutiesOf } from './bayes-duties.ts';
 import { bayesHere } from './bayes-here.ts';
@@ -30,19 +30,16 @@ export function mayRunBayes({ bayes }: Config): boolean {
 }
 
 /** Runs the part until a signal ends it; resolves with its exit code. */
-export async function runBayes(config: Config, configFile: string | null): Promise<number> {
+export async function runBayes(site: Site): Promise<number> {
+  const { config } = site;
   if (!wantsBayesPart(config)) throw new ConfigurationError([nothingToDo]);
   const log = createLog({ name: 'bayes', level: config.log.level, destination: standardOutput() });
   endOnUncaught(log);
   const { folder } = bayesHere(config, {}, () => undefined);
   const nights = await openNights({ file: join(folder, 'nights.db'), log });
   const notice = createNotice({ address: config.reinject, hostname: hostname() });
-  const part = await openBayesPart(config, {
-    duties: bayesDutiesOf(config, { configFile, script: process.argv[1] ?? '', log }),
-    nights,
-    notice,
-    log,
-  });
+  const duties = bayesDutiesOf(site, process.argv[1] ?? '', log);
+  const part = await openBayesPart(config, { duties, nights, notice, log });
   const stopped = untilSignal(() => undefined, part.drain, log);
   log.info({ version, role: config.role, scheduled: part.schedule !== null }, 'Bayes part runs');
   return stopped;

@@ -26,10 +26,8 @@ export async function run(invocation: Invocation): Promise<number> {
       return runFilter(invocation.site());
     case 'worker':
       return work(invocation);
-    case 'bayes': {
-      const { config, configFile } = invocation.site();
-      return runBayes(config, configFile);
-    }
+    case 'bayes':
+      return runBayes(invocation.site());
     case 'all': {
       // Read here too, so that problems are told once and not by every child.
       const { configFile, config } = invocation.site();

@@ -30,6 +30,7 @@ const owners: Record<string, readonly string[]> = {
     'workers/bayes-mark.ts',
     'workers/bayes-told.ts',
     'workers/bayes-record.ts',
+    'workers/bayes-scores.ts',
     'workers/bayes-wire.ts',
     'workers/queue.ts',
     'workers/job.ts',

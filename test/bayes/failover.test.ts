@@ -144,7 +144,7 @@ async function sendAll(from: BayesNode, to: BayesNode, clients: readonly string[
     ],
   }));
   const replies = await talk(from, to, sessions);
-  const queued = replies.flat().filter((reply) => /^250 2\.0\.0 Ok: queued as/.test(reply));
+  const queued = replies.flat().filter((reply) => reply.startsWith('250 2.0.0 Ok: queued as'));
   const refused = replies.flat().filter((reply) => /^[45]/.test(reply));
   assert.deepEqual([queued.length, refused], [count, []]);
 }

@@ -9,6 +9,5 @@ import { readSite } from '../../workers/site.ts';
 
 const [configFile, script = ''] = process.argv.slice(2);
 const { signal } = new AbortController();
-const { config } = readSite(configFile, {});
-const rounds = createRounds({ config, configFile: configFile ?? null, script, log: silentLog });
-process.stdout.write(JSON.stringify(await rounds(signal)));
+const rounds = createRounds({ site: readSite(configFile, {}), script, log: silentLog, signal });
+process.stdout.write(JSON.stringify(await rounds()));

@@ -2,13 +2,13 @@
  * spoiling-proxy — a wire between two nodes that a test can spoil, as a process of its own in one of their namespaces.
  *
  * usage: spoiling-proxy.ts PORT HOST. Listens on 127.0.0.1, passes on to HOST:22. A line of JSON on standard input sets what it
- * does: {"way": "up" or "down", "after": octets, "ending": "cut" or "silent"} for each connection from now on, {"after": null}: nothing;
+ * does: {"way": "up", "down" or "both", "after": octets, "ending": "cut" or "silent"} for each connection from now on, {"after": null}: nothing;
  * it is acknowledged by the most octets that a connection has carried up and down since the line before, as JSON.
  */
 import { connect, createServer, type Socket } from 'node:net';
 import { createInterface } from 'node:readline';
 
-export type Spoil = { way?: 'up' | 'down'; after: number | null; ending?: 'cut' | 'silent' };
+export type Spoil = { way?: 'up' | 'down' | 'both'; after: number | null; ending?: 'cut' | 'silent' };
 export type Carried = { up: number; down: number };
 
 const [port = '', host = ''] = process.argv.slice(2);
@@ -34,7 +34,8 @@ function pass(way: 'up' | 'down', from: Socket, to: Socket): void {
   let isSilent = false;
   from.on('data', (chunk: Buffer) => {
     const { after, ending = 'cut' } = spoil;
-    const room = after === null || spoil.way !== way ? Number.POSITIVE_INFINITY : after - carried;
+    const isMeant = spoil.way === way || spoil.way === 'both';
+    const room = after === null || !isMeant ? Number.POSITIVE_INFINITY : after - carried;
     carried += chunk.length;
     most = { ...most, [way]: Math.max(most[way], carried) };
     if (isSilent) return;

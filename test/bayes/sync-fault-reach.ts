@@ -34,18 +34,25 @@ export function unreachable(way: Way): Fault[] {
     at('its port is closed', /nothing listens/, (_, { caller, called }, sync) =>
       through(caller, `${called.address}:2`, () => sync(way)),
     ),
-    at('it takes the connection and says nothing', /can not be reached|timed out/, ({ proxies }, _, sync) =>
-      spoiled(proxies[way], { way: 'up', after: 0, ending: 'silent' }, () => sync(way)),
+    at('it takes the connection and says nothing', /can not be reached/, ({ proxies }, _, sync) =>
+      spoiled(proxies[way], { way: 'both', after: 0, ending: 'silent' }, () => sync(way)),
     ),
-    at('it falls silent half way', /no whole answer|timed out|lost|cut/, ({ proxies }, { caller }, sync) =>
-      configured(
-        caller,
-        { bayes: { ssh: { deadlineSeconds: 15 } } },
-        { bayes: { ssh: { deadlineSeconds: 120 } } },
-        () => spoiled(proxies[way], { way: bulkWay(way), after: 20_000, ending: 'silent' }, () => sync(way)),
+    silentAt('it says who it is, and nothing more', way, 0),
+    silentAt('it falls silent half way', way, 20_000),
+  ];
+}
+
+/** ssh's own time limit is for the first line of sshd; from then on ours counts. */
+function silentAt(label: string, way: Way, after: number): Fault {
+  const limit = (deadlineSeconds: number) => ({ bayes: { ssh: { deadlineSeconds } } });
+  const expected = failsToConnect(/no whole answer within 15 s|timed out/);
+  return fault('unreachable', label, way, expected, ({ proxies }, { caller }, sync) =>
+    configured(caller, limit(15), limit(120), () =>
+      spoiled(proxies[way], { way: after === 0 ? 'up' : bulkWay(way), after, ending: 'silent' }, () =>
+        sync(way),
       ),
     ),
-  ];
+  );
 }
 
 export function keys(way: Way): Fault[] {

@@ -8,7 +8,17 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { hash } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { basename, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
@@ -45,6 +55,9 @@ export type FaultRig = {
   found(next: Manifest): Promise<'old' | 'new'>;
   /** After a run that succeeded: the backup has exactly this. */
   has(content: Manifest): Promise<void>;
+  /** Both nodes have one content again, whatever was there. */
+  recover(): Promise<void>;
+  /** The newest one. */
   record(node: BayesNode): Promise<SyncRecord | undefined>;
   /** Steps at which a hook did something since it was asked last. */
   reached(node: BayesNode): string[];
@@ -100,6 +113,7 @@ export async function startFaultRig(t: TestContext): Promise<FaultRig> {
     turn() {
       held = held === 'hammy' ? 'spammy' : 'hammy';
       hold(held);
+      ageExports(primary);
       return contents[held];
     },
     holdAgain: () => hold(held),
@@ -121,7 +135,14 @@ export async function startFaultRig(t: TestContext): Promise<FaultRig> {
       return 'old';
     },
     has,
-    record: async (node) => (await readRecords(node.site.options.folder))[0],
+    async recover() {
+      const content = rig.turn();
+      const said = await rig.sync('push');
+      assert.equal(said.code, 0, said.stdout + said.stderr);
+      await has(content);
+    },
+    // A node may have been called by two names.
+    record: async (node) => (await readRecords(node.site.options.folder)).toSorted((a, b) => b.at - a.at)[0],
     reached: reachedAt,
   };
   const push = await undisturbed(rig, 'push');
@@ -177,6 +198,17 @@ function point({ site }: BayesNode, name: string): void {
   const home = join(site.folder, 'bayes');
   symlinkSync(name, join(home, '.next'));
   renameSync(join(home, '.next'), join(home, 'current'));
+}
+
+/** As if the last one had been an hour ago: whoever fetches gets no export of a few minutes ago. */
+function ageExports({ site }: BayesNode): void {
+  const home = join(site.options.folder, 'exported');
+  for (const name of existsSync(home) ? readdirSync(home) : []) {
+    const file = join(home, name, 'manifest.json');
+    if (!existsSync(file)) continue;
+    const manifest = JSON.parse(readFileSync(file, 'utf8')) as { takenAt: number };
+    writeFileSync(file, JSON.stringify({ ...manifest, takenAt: Date.now() - 3_600_000 }));
+  }
 }
 
 /** Where the link leads, and the octets of what is there; spamd's own journal of what it has seen is no part of it. */
