@@ -50,9 +50,7 @@ export async function runFilter(site: Site): Promise<number> {
     now: Date.now,
     marker: { scanner: `Sluice ${version}`, hostname: host },
     log,
-    quarantine: memory.quarantine,
-    ledger: memory.ledger,
-    history: memory.history,
+    ...memory.effects,
   };
   const feeds = await openFeeds(config, log, {
     hostname: host,

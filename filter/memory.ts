@@ -1,21 +1,25 @@
 /**
- * memory — everything that the filter remembers, opened and closed together: quarantine, ledger, history.
+ * memory — everything that the filter remembers, opened and closed together: quarantine, ledger, history, the sample.
  *
  * Each opens even where its disk or database is down, and says so to whoever needs it. At start and every hour what is
  * too old expires or is forgotten; a failing sweep is logged and tried again the next hour.
  */
 import { join } from 'node:path';
 import type { Config } from '../rules/config.ts';
+import { openReservoir, type Reservoir } from '../workers/bayes-sample.ts';
 import type { Log } from '../workers/log.ts';
 import { type History, openHistory } from './history.ts';
 import { type Ledger, openLedger } from './ledger.ts';
 import { openQuarantine, type Quarantine } from './quarantine.ts';
+import type { Effects } from './walk.ts';
 
-/** The three stores of one state folder. */
+/** The three stores of one state folder, and the sample of mail for the backup node (`bayes.sample`). */
 export type Memory = {
   readonly quarantine: Quarantine;
   readonly ledger: Ledger;
   readonly history: History;
+  /** What the pipeline calls. */
+  readonly effects: Pick<Effects, 'quarantine' | 'ledger' | 'history' | 'sample'>;
   readonly close: () => Promise<void>;
 };
 
@@ -27,6 +31,7 @@ export async function openMemory(config: Config, log: Log): Promise<Memory> {
   const quarantine = await openStateQuarantine(config.state, log);
   const ledger = await openLedger({ file: join(config.state, 'ledger.db'), log });
   const history = await openHistory({ file: join(config.state, 'history.db'), log });
+  const sample = await openSample(config, log);
   const stopping = new AbortController();
   const { signal } = stopping;
   const attempt = async (what: string, act: () => Promise<unknown>): Promise<void> => {
@@ -51,9 +56,16 @@ export async function openMemory(config: Config, log: Log): Promise<Memory> {
     clearInterval(timer);
     stopping.abort();
     await swept;
-    await Promise.all([quarantine.close(), ledger.close(), history.close()]);
+    await Promise.all([quarantine.close(), ledger.close(), history.close(), sample.close()]);
   };
-  return { quarantine, ledger, history, close };
+  const effects = { quarantine, ledger, history, sample: sample.offer };
+  return { quarantine, ledger, history, effects, close };
+}
+
+/** Only the primary has one. */
+function openSample({ state, role, bayes, limits }: Config, log: Log): Promise<Reservoir> {
+  const capacity = role === 'primary' ? bayes.sample : 0;
+  return openReservoir({ state, capacity, messageBytesMax: limits.spamBytes, log });
 }
 
 /** The quarantine of a state folder: the filter's and the command line's are the same. */

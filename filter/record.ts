@@ -1,5 +1,5 @@
 /**
- * record — what is remembered of a message when it is over: history rows, and the account for log and metrics.
+ * record — what is remembered of a message when it is over: history rows, the account for log and metrics, the sample.
  *
  * Nobody's reply waits for it: the history drops and counts what it can't take. Discarded recipients are not recorded
  * here, because their row was written, durably, before they were discarded (hold.ts).
@@ -21,6 +21,7 @@ export type Judged = {
 export function record(walk: Walk, judged: Judged): void {
   const { effects, settlements, transaction, identity } = walk;
   effects.tell(accountOf(walk, judged));
+  offerToSample(walk, judged);
   const { recipients } = transaction.envelope;
   const rest = recipients.filter((one) => settlements.get(one)?.repeated === true || !isDiscarded(walk, one));
   if (rest.length === 0) return;
@@ -28,6 +29,20 @@ export function record(walk: Walk, judged: Judged): void {
   effects.history.record(scanRow(walk, judged.report), rows, { durable: false }).catch((cause: unknown) => {
     effects.log.error({ err: cause, queueId: identity.queueId }, 'Cannot record message in the history');
   });
+}
+
+/**
+ * Only what went to somebody just now, came from outside and was held for nobody: held mail lies in the quarantine, and a virus
+ * is nobody's to keep.
+ */
+function offerToSample({ effects, transaction, settlements }: Walk, { report }: Judged): void {
+  const { direction, envelope, message } = transaction;
+  if (effects.sample === undefined || direction === 'outbound' || report === null) return;
+  if (report.virus.kind === 'infected' || settlements.of('held').length > 0) return;
+  const isNew = settlements.of('delivered').some((one) => settlements.get(one)?.repeated === false);
+  if (!isNew) return;
+  const { sizeBytes } = message;
+  effects.sample({ sender: envelope.sender, sizeBytes, read: () => message.read() });
 }
 
 /** What log and metrics are told. */

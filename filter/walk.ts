@@ -5,6 +5,7 @@
  */
 import type { Policies } from '../rules/policy.ts';
 import type { OutcomeName } from '../rules/replies.ts';
+import type { SampleOffer } from '../workers/bayes-sample.ts';
 import type { Log } from '../workers/log.ts';
 import type { Queue } from '../workers/queue.ts';
 import type { Account } from './account.ts';
@@ -34,6 +35,8 @@ export type Effects = {
   readonly log: Log;
   /** Called once for each message that was recognised, when every recipient has its outcome. */
   readonly tell: (account: Account) => void;
+  /** A message that went on to its recipients: nothing waits for it. Missing: no sample is kept. */
+  readonly sample?: (message: SampleOffer) => void;
   /** A message answered 4xx before anything could be known of it. */
   readonly tempfail: (reason: OutcomeName) => void;
 };

@@ -12,6 +12,7 @@ import { type Answerers, serveAsk } from '../workers/bayes-wire.ts';
 import { withIdleLimit } from '../workers/idle-limit.ts';
 import { version } from '../workers/version.ts';
 import type { BayesHere } from './bayes-here.ts';
+import { sampleAnswers, scoringAnswers } from './bayes-score-answers.ts';
 
 export type Door = 'receive' | 'send';
 
@@ -25,9 +26,12 @@ export function answerersOf(door: Door, here: BayesHere, onStep?: (step: BayesSt
   const common: AnswerOptions = { bayes, folder, view, role: config.role, version, ...told };
   switch (door) {
     case 'receive':
-      return { ...receivingAnswers({ ...common, stage: stageCompanions(config) }) };
+      return { ...receivingAnswers({ ...common, stage: stageCompanions(config) }), ...scoringAnswers(here) };
     case 'send':
-      return { ...sendingAnswers({ ...common, companions: () => companionsOf(config) }) };
+      return {
+        ...sendingAnswers({ ...common, companions: () => companionsOf(config) }),
+        ...sampleAnswers(here),
+      };
   }
 }
 

@@ -4,6 +4,7 @@
 import type { BayesTrouble } from '../workers/bayes.ts';
 import type { Hello } from '../workers/bayes-hello.ts';
 import type { Counts, SyncRecord } from '../workers/bayes-record.ts';
+import { paritySummaryText } from './bayes-parity-text.ts';
 import { localTime, printable } from './table.ts';
 
 /** A node, and what it answered just now. */
@@ -80,15 +81,8 @@ function lastGoodLines({ outcome, lastGood, parity }: SyncRecord, now: number): 
   ];
 }
 
-function parityLine({
-  messages,
-  probabilityDiffers,
-  scoreDiffers,
-  flips,
-  notScored,
-}: NonNullable<SyncRecord['parity']>): string {
-  const scored = messages - notScored;
-  return `  parity    ${scored} of ${messages} messages scored on both: ${probabilityDiffers} with another probability, ${scoreDiffers} with another score, ${flips} with another verdict`;
+function parityLine(parity: NonNullable<SyncRecord['parity']>): string {
+  return `  parity    ${paritySummaryText(parity)}`;
 }
 
 function countsText({ nspam, nham, tokens }: Counts): string {

@@ -14,12 +14,14 @@ import { type AfterSync, syncAll } from '../workers/bayes-sync.ts';
 import { PermFail } from '../workers/fail.ts';
 import { version } from '../workers/version.ts';
 import type { BayesHere } from './bayes-here.ts';
+import { parityAfterSync } from './bayes-score-answers.ts';
 
 export type RunOptions = {
   readonly force?: boolean;
   /** Those of bayes.nodes that are served; all where it is missing. */
   readonly nodes?: readonly SshNode[];
   readonly onStep?: (step: BayesStep, node: string | null) => void;
+  /** Default: the scores are compared. */
   readonly afterSync?: AfterSync;
 };
 
@@ -60,6 +62,7 @@ export async function runFetch(here: BayesHere, options: RunOptions = {}): Promi
   });
 }
 
-function common({ bayes, folder, syncLock }: BayesHere, { afterSync }: RunOptions) {
-  return { bayes, folder, lock: syncLock, version, ...(afterSync === undefined ? {} : { afterSync }) };
+function common(here: BayesHere, { afterSync = parityAfterSync(here) }: RunOptions) {
+  const { bayes, folder, syncLock } = here;
+  return { bayes, folder, lock: syncLock, version, afterSync };
 }

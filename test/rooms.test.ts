@@ -27,6 +27,7 @@ const owners: Record<string, readonly string[]> = {
     'workers/bayes-manifest.ts',
     'workers/bayes-mark.ts',
     'workers/bayes-record.ts',
+    'workers/bayes-scores.ts',
     'workers/bayes-wire.ts',
     'workers/queue.ts',
     'workers/job.ts',

@@ -9,6 +9,7 @@ import { randomBytes } from 'node:crypto';
 import { constants, lstatSync, statSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import type { BayesView } from './bayes-counts.ts';
 import { sync } from './bayes-snapshots.ts';
 import { failed } from './bayes-step.ts';
 import { parseMark } from './bayes-mark.ts';
@@ -27,7 +28,7 @@ const ownPattern = /^(?:generation|\.link)-[0-9a-f]{12}$/;
 
 /** The files under the site's `bayes_path`. */
 export function openFiles({ view, saLearn, step }: StoreOptions): BayesStore {
-  const path = pathOf(siteSetting(view, 'bayes_path'), view.user?.home ?? process.env.HOME ?? '/');
+  const path = filesPathOf(view);
   const link = dirname(path);
   const home = dirname(link);
   const scratchAt = (name: string): Scratch => ({
@@ -100,6 +101,11 @@ export function openFiles({ view, saLearn, step }: StoreOptions): BayesStore {
     clean,
     close: async () => undefined,
   };
+}
+
+/** What the names of the live files begin with. */
+export function filesPathOf(view: BayesView): string {
+  return pathOf(siteSetting(view, 'bayes_path'), view.user?.home ?? process.env.HOME ?? '/');
 }
 
 /** As SpamAssassin takes it: `~` is the user's home, and the last part begins the names of the files. */

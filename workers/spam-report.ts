@@ -52,6 +52,16 @@ export function parseSenderSeen(reply: SpamcReply): string | null {
   return fieldOf(reply.body, 'x-spam-sluice-sender')?.value.trim() ?? null;
 }
 
+/**
+ * What Bayes thinks of the message, 0…1, from a line that `add_header all Sluice-Bayes _BAYES_` adds; null where it has no
+ * opinion (which SpamAssassin writes as `0.5`, an opinion as `0.5000`), undefined where there is no such line.
+ */
+export function parseProbability(reply: SpamcReply): number | null | undefined {
+  const text = fieldOf(reply.body, 'x-spam-sluice-bayes')?.value.trim();
+  if (text === '0.5') return null;
+  return text !== undefined && /^[01]\.\d{4}$/.test(text) ? Number(text) : undefined;
+}
+
 function scored(hits: readonly RuleHit[], truncated: boolean): SpamResult {
   // The hash over a cut body cannot match: neither DKIM's verdict nor what is built on it says anything.
   const isVoid = (hit: RuleHit) => truncated && /^DKIM_|^DMARC_|_DKIM_/.test(hit.name);
