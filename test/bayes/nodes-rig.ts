@@ -230,6 +230,8 @@ async function startNode(
   };
   configure({});
   const program = [process.execPath, join(top, 'bin', 'sluice.js')];
+  // Sources are stripped of their types once, not at each start.
+  const usual = { NODE_COMPILE_CACHE: join(site.folder, 'compiled') };
   return {
     ...place,
     name,
@@ -238,11 +240,12 @@ async function startNode(
     spamd,
     sshFolder,
     configure,
-    sluice: (words, env = {}) => run([...place.within, ...program, ...words, '--config', file], env),
+    sluice: (words, env = {}) =>
+      run([...place.within, ...program, ...words, '--config', file], { ...usual, ...env }),
     grant(door, env = {}) {
       const command = [...program, 'bayes', door, '--config', file];
-      const variables = Object.entries(env).map(([key, value]) => `${key}=${value}`);
-      const words = variables.length === 0 ? command : ['env', ...variables, ...command];
+      const variables = Object.entries({ ...usual, ...env }).map(([key, value]) => `${key}=${value}`);
+      const words = ['env', ...variables, ...command];
       const peer = readFileSync(join(sshFolder, 'peer.pub'), 'utf8');
       writeFileSync(join(sshFolder, 'authorized_keys'), `restrict,command="${words.join(' ')}" ${peer}`);
     },
