@@ -115,8 +115,12 @@ export async function scoresOf({ spamd }: BayesNode, messages: readonly Buffer[]
     if (result.kind !== 'scored') throw new Error(`Cannot score: ${JSON.stringify(result)}`);
     return `${result.score} ${result.tests.find(({ name }) => name.startsWith('BAYES_'))?.name ?? '-'}`;
   };
+  const scores: string[] = [];
   try {
-    return await Promise.all(messages.map(score));
+    // The time limit counts from here: no message waits for many others.
+    for (let at = 0; at < messages.length; at += 2)
+      scores.push(...(await Promise.all(messages.slice(at, at + 2).map(score))));
+    return scores;
   } finally {
     client.close();
   }
