@@ -56,6 +56,7 @@ type Own = {
   readonly kind: 'own';
   readonly ids: readonly string[];
   readonly warnings: readonly string[];
+  readonly thresholds: readonly NamedThreshold[];
   readonly scores: Promise<readonly Score[] | BayesTrouble>;
 };
 
@@ -79,7 +80,7 @@ export function createParity(options: PrimaryOptions): (call: Call) => Promise<P
     ]);
     if (isTrouble(here)) return unknown(here, own.ids.length);
     if (isTrouble(there)) return unknown(there, own.ids.length);
-    const compared = compareScores(here, there.scores, options.thresholds());
+    const compared = compareScores(here, there.scores, own.thresholds);
     return { kind: 'compared', parity: compared, warnings: own.warnings };
   };
 }
@@ -122,7 +123,7 @@ export function sampleAnswer(options: PrimaryOptions | null): Answerer {
     const own = orThrow(await ownScores(options)());
     const scores = await own.scores;
     if (isTrouble(scores)) throw failed('parity', scores.message, scores.remedy);
-    const head = { kind: 'sample', scores, thresholds: options.thresholds() };
+    const head = { kind: 'sample', scores, thresholds: own.thresholds };
     return { head, payload: options.sample.read(own.ids) };
   };
 }
@@ -167,7 +168,7 @@ function warningsOf(summary: ParitySummary, node: string): string[] {
 }
 
 /** Lists the sample when it is first asked for, and begins to score it then. */
-function ownScores({ view, sample, signal }: PrimaryOptions): () => Promise<Own | BayesTrouble> {
+function ownScores({ view, sample, thresholds, signal }: PrimaryOptions): () => Promise<Own | BayesTrouble> {
   let own: Promise<Own | BayesTrouble> | null = null;
   const begin = () =>
     outcomeOf<Own>(
@@ -176,17 +177,21 @@ function ownScores({ view, sample, signal }: PrimaryOptions): () => Promise<Own 
         step('parity');
         const { ids, warnings } = await sample.list();
         if (ids.length === 0) throw failed('parity', empty, 'wait until mail has come, then run it again');
-        const scores = outcomeOf(
-          () => undefined,
-          async (inner) => {
-            inner('parity');
-            return { kind: 'scores' as const, list: await scoreParts(view, sample.read(ids), signal) };
-          },
-        );
-        const whole = scores.then((scored) => (isTrouble(scored) ? scored : withMissing(ids, scored.list)));
-        return { kind: 'own', ids, warnings, scores: whole };
+        // Its scores are the last thing that is begun: nobody would wait for them if this threw.
+        const levels = thresholds();
+        return { kind: 'own', ids, warnings, thresholds: levels, scores: scoresOf(ids) };
       },
     );
+  const scoresOf = async (ids: readonly string[]): Promise<readonly Score[] | BayesTrouble> => {
+    const scored = await outcomeOf(
+      () => undefined,
+      async (step) => {
+        step('parity');
+        return { kind: 'scores' as const, list: await scoreParts(view, sample.read(ids), signal) };
+      },
+    );
+    return isTrouble(scored) ? scored : withMissing(ids, scored.list);
+  };
   return () => (own ??= begin());
 }
 

@@ -257,7 +257,7 @@ function askWithoutEnd(t: TestContext, backup: BayesNode): FaultRig['scans'] {
       const [answer = ''] = await scoresOf(backup, [letter]).catch((cause: unknown) => [String(cause)]);
       count += 1;
       if (!/ BAYES_(?:00|9\d+)$/.test(answer)) failures.push(answer);
-      await delay(100);
+      await delay(200);
     }
   })();
   t.after(async () => {

@@ -108,7 +108,7 @@ test('runErrands() killed at any instant, on either side, again and again: every
   const [backup, primary] = [await makeSite(t, 'backup'), await makeSite(t, 'primary')];
   const ids = await fill(backup, 6, 3);
   let killed = 0;
-  for (let at = 0; at < Number(process.env['SLUICE_BAYES_KILLS'] ?? 6); at++) {
+  for (let at = 0; at < Number(process.env['SLUICE_TEST_KILLS'] ?? 6); at++) {
     // The delay grows: each of the processes that a run starts is hit at some time.
     const signal = AbortSignal.timeout(150 + ((at * 397) % 2600));
     const sides =
