@@ -9,6 +9,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { hash } from 'node:crypto';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -174,7 +175,9 @@ async function prepareContents(
   t: TestContext,
   primary: BayesNode,
 ): Promise<Record<'spammy' | 'hammy', Manifest>> {
-  mkdirSync(join(primary.site.folder, 'bayes', 'kept-empty'), { mode: 0o777 });
+  const empty = join(primary.site.folder, 'bayes', 'kept-empty');
+  mkdirSync(empty);
+  chmodSync(empty, 0o777);
   const make = async (content: Content, kind: 'spam' | 'ham', count: number, figures: object) => {
     const { folder, manifest } = await snapshotOf(t, dumpOf(wordsOf(kind, count), figures));
     const said = await primary.sluice(['bayes', 'restore', folder, '--force']);
