@@ -41,7 +41,8 @@ export async function fetchSnapshot(options: FetchOptions): Promise<SyncRecord> 
   try {
     const outcome = await outcomeOf<NodeOutcome>(onStep, (step) => fetchNow(options, name, step));
     const record = await keepRecord(folder, name, outcome, { begun, now, onStep });
-    // For the eyes of the primary; that it did not arrive changes nothing here.
+    // For the eyes of the primary; that it did not arrive changes nothing here. One that can't be reached can't be told.
+    if (record.step === 'connect') return record;
     const told = await call({ name: 'parity', parameters: mirrored(record) });
     if (!isTrouble(told)) return record;
     return { ...record, warnings: [...record.warnings, `The primary was not told: ${told.message}`] };

@@ -89,17 +89,13 @@ function quoted(path: string): string {
 }
 
 function requireFiles({ key, knownHosts }: Ssh): void {
+  const isMissing = (file: string) => statSync(file, { throwIfNoEntry: false })?.isFile() !== true;
   const setup = 'see what is missing: sluice bayes setup';
-  for (const [file, what] of [
-    [key, 'the key (bayes.ssh.key)'],
-    [knownHosts, 'the pinned host keys (bayes.ssh.knownHosts)'],
-  ] as const)
-    if (statSync(file, { throwIfNoEntry: false })?.isFile() !== true)
-      throw failed(
-        'connect',
-        `Cannot connect: ${what} are not at ${file}`.replace('key) are', 'key) is'),
-        setup,
-      );
+  if (isMissing(key))
+    throw failed('connect', `Cannot connect: there is no key at ${key} (bayes.ssh.key)`, setup);
+  if (!isMissing(knownHosts)) return;
+  const message = `Cannot connect: no host key is pinned: there is no ${knownHosts} (bayes.ssh.knownHosts)`;
+  throw failed('connect', message, setup);
 }
 
 type Running = {

@@ -35,12 +35,19 @@ for (const way of ['push', 'fetch'] as const)
     assert.match(out, / now: .*, Sluice .*\n {2}counts +300 spam, 300 ham, 40 tokens/);
     const again = await go();
     assert.equal(again.code, 0, again.out + again.err);
+    // Fetched again within minutes it is the very same snapshot, unless what travels along is another one by now.
+    assert.match(again.out, way === 'push' ? /: done in/ : /: in place already/);
     assert.ok(isSameContent(await backup.site.figures(), sent));
+    if (way === 'push') return;
+    writeFileSync(primary.policies, 'default: { thresholds: { tag: 1.75 } }\n');
+    const third = await go();
+    assert.match(third.out, /: done in/, third.out + third.err);
+    assert.match(readFileSync(backup.policies, 'utf8'), /1\.75/);
   });
 
 test('policies and the map of recipients travel along; a bundle with bad ones is refused before anything is switched', async (t) => {
   const pair = await taught(t, 'push');
-  const { primary, backup } = pair;
+  const { primary, backup, sshd } = pair;
   primary.configure({ role: 'primary', bayes: [...sshOf(pair), `recipients: ${primary.recipients}`] });
   backup.configure({ role: 'backup', bayes: [`recipients: ${backup.recipients}`] });
   const old = await backup.site.figures();
@@ -62,6 +69,12 @@ test('policies and the map of recipients travel along; a bundle with bad ones is
     assert.equal((await recordOf(backup)).step, 'companions');
   }
   writeFileSync(primary.recipients, 'a@b.example OK\n');
+  // Killed between the switch and the files: the next run puts them in place.
+  sshd.authorize(doorCommand(backup, 'receive', killing('install')));
+  assert.equal((await run(primary, 'sync', '--now')).code, 69);
+  assert.ok(isSameContent(await backup.site.figures(), await primary.site.figures()));
+  assert.ok(!existsSync(backup.policies) && !existsSync(backup.recipients));
+  sshd.authorize(doorCommand(backup, 'receive'));
   const ran = await run(primary, 'sync', '--now');
   assert.equal(ran.code, 0, ran.out + ran.err);
   assert.equal(readFileSync(backup.policies, 'utf8'), 'default: {}\n');
@@ -93,10 +106,7 @@ test('what is wrong on the way leaves the old database, names its step and remed
     ['load', 'answer'],
     ['switch', 'answer'],
   ] as const) {
-    const hooks = join(import.meta.dirname, 'kill-at-step.ts');
-    sshd.authorize(
-      doorCommand(backup, 'receive', `SLUICE_TEST_STEP=${step} NODE_OPTIONS=--import=${hooks} `),
-    );
+    sshd.authorize(doorCommand(backup, 'receive', killing(step)));
     await fails(`killed at ${step}`, kill, 69);
   }
   sshd.authorize(doorCommand(backup, 'receive'));
@@ -106,6 +116,31 @@ test('what is wrong on the way leaves the old database, names its step and remed
   const ran = await run(primary, 'sync', '--now');
   assert.equal(ran.code, 0, ran.out + ran.err);
   assert.ok(isSameContent(await backup.site.figures(), await primary.site.figures()));
+});
+
+test('a node that can not be reached keeps no other from its snapshot; --node asks one alone', async (t) => {
+  const pair = await taught(t, 'push');
+  const { primary, backup, sshd } = pair;
+  const dead = 'root@127.0.0.2:9';
+  const [ssh = ''] = sshOf(pair);
+  primary.configure({ role: 'primary', bayes: [ssh, `nodes: ["${dead}", "root@127.0.0.1:${sshd.port}"]`] });
+  const both = await run(primary, 'sync', '--now', '--json');
+  assert.equal(both.code, 69, both.out + both.err);
+  const outcomes = (JSON.parse(both.out) as SyncRecord[]).map(({ node, outcome, step }) => [
+    node,
+    outcome,
+    step,
+  ]);
+  assert.deepEqual(outcomes, [
+    [dead, 'failed', 'connect'],
+    [`root@127.0.0.1:${sshd.port}`, 'done', null],
+  ]);
+  assert.ok(isSameContent(await backup.site.figures(), await primary.site.figures()));
+  const one = await run(primary, 'sync', '--now', '--node', '127.0.0.2');
+  assert.deepEqual([one.code, one.out.trim().split('\n').length], [69, 2], one.out + one.err);
+  const none = await run(primary, 'sync', '--now', '--node', 'mx9');
+  assert.equal(none.code, 64);
+  assert.match(none.err, /root@127\.0\.0\.2:9, root@127\.0\.0\.1/);
 });
 
 test('two at once on the primary: one does it, the other is told to wait', async (t) => {
@@ -135,6 +170,11 @@ async function recordOf(node: Node): Promise<SyncRecord> {
   const newest = records.toSorted((a, b) => b.at - a.at)[0];
   if (newest === undefined) throw new Error(`Nothing is written down in ${node.bayesFolder}`);
   return newest;
+}
+
+/** Before a command: it is killed as that step begins. */
+function killing(step: string): string {
+  return `SLUICE_TEST_STEP=${step} NODE_OPTIONS=--import=${join(import.meta.dirname, 'kill-at-step.ts')} `;
 }
 
 function refusedAt({ code, out, err }: Ran, step: string, label: string): void {

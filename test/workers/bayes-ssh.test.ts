@@ -23,7 +23,7 @@ test('createCall() asks through a forced command: no shell, no terminal, whateve
 });
 
 test('createCall() finds out a key that leads to a shell: what it asks for exists nowhere', async (t) => {
-  const sshd = await startSshd(t, child);
+  const sshd = await startSshd(t, child, 'prohibit-password');
   sshd.authorize(null);
   const trouble = await troubleOf(callTo(sshd), { name: 'hello' });
   assert.equal(trouble.step, 'connect');

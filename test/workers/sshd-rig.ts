@@ -34,8 +34,12 @@ export type Sshd = {
 
 const session = '/run/sshd';
 
-/** Starts sshd; `command` is forced on whoever comes with the key. */
-export async function startSshd(t: TestContext, command: string): Promise<Sshd> {
+/** Starts sshd; `command` is forced on whoever comes with the key. `rootLogin` as sluice bayes setup asks for it. */
+export async function startSshd(
+  t: TestContext,
+  command: string,
+  rootLogin = 'forced-commands-only',
+): Promise<Sshd> {
   const folder = mkdtempSync(join(tmpdir(), 'sluice-sshd-'));
   t.after(() => rmSync(folder, { recursive: true, force: true }));
   chmodSync(folder, 0o755);
@@ -48,7 +52,7 @@ export async function startSshd(t: TestContext, command: string): Promise<Sshd> 
     writeFileSync(file('authorized'), `${forced} ${readFileSync(file('user.pub'), 'utf8')}`, { mode: 0o600 });
   };
   authorize(command);
-  writeFileSync(file('sshd_config'), configOf(port, file('host'), file('authorized')));
+  writeFileSync(file('sshd_config'), configOf(port, file('host'), file('authorized'), rootLogin));
   const [type, key] = readFileSync(file('host.pub'), 'utf8').split(' ');
   writeFileSync(file('known_hosts'), `[127.0.0.1]:${port} ${type} ${key}\n`);
   const daemon = await startDaemon({
@@ -121,7 +125,7 @@ export function by(sshd: Sshd, port: number): SshNode {
   return { ...sshd.node, port };
 }
 
-function configOf(port: number, hostKey: string, authorized: string): string {
+function configOf(port: number, hostKey: string, authorized: string, rootLogin: string): string {
   return [
     `Port ${port}`,
     'ListenAddress 127.0.0.1',
@@ -131,7 +135,7 @@ function configOf(port: number, hostKey: string, authorized: string): string {
     'UsePAM no',
     'PasswordAuthentication no',
     'KbdInteractiveAuthentication no',
-    'PermitRootLogin prohibit-password',
+    `PermitRootLogin ${rootLogin}`,
     // The folder is under /tmp.
     'StrictModes no',
     'MaxStartups 100',
