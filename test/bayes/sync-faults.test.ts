@@ -67,6 +67,7 @@ async function suffer(rig: FaultRig, fault: Fault, name: string): Promise<'old' 
     assert.ok(rig.reached(rig.nodes[fault.hooked]).length > 0, `${text}: not reached`);
   if (fault.recorded !== false && said.signal === null) await tells(rig, fault, said, begun, text);
   // The next night.
+  rig.later();
   const again = await rig.sync(fault.way);
   assert.equal(again.code, 0, `${text}\nnext run: ${again.stdout}${again.stderr}`);
   await rig.has(next).catch((cause: unknown) => assert.fail(`${text}\nnext run: ${String(cause)}`));
