@@ -15,6 +15,7 @@ export const outcomes = [
   'discarded',
   'refused',
   'deferred',
+  'moved',
 ] as const satisfies readonly OutcomeRow['outcome'][];
 
 export const searchMigration = `

@@ -32,7 +32,8 @@ export type ScanRow = {
 /** What became of one recipient's copy. */
 export type OutcomeRow = {
   readonly recipient: string;
-  readonly outcome: 'delivered' | 'held' | 'discarded' | 'refused' | 'deferred';
+  /** `moved`: it was held here, and is at the primary now. */
+  readonly outcome: 'delivered' | 'held' | 'discarded' | 'refused' | 'deferred' | 'moved';
   readonly verdict: Verdict | null;
   readonly disposition: DispositionKind | null;
   /** Score after this recipient's policy, or null. */

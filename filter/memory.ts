@@ -7,6 +7,7 @@
 import { join } from 'node:path';
 import type { Config } from '../rules/config.ts';
 import { openReservoir, type Reservoir } from '../workers/bayes-sample.ts';
+import { retryDaysOf } from '../rules/postfix-backup.ts';
 import type { Log } from '../workers/log.ts';
 import { type History, openHistory } from './history.ts';
 import { type Ledger, openLedger } from './ledger.ts';
@@ -28,8 +29,9 @@ const dayMs = 24 * hourMs;
 
 /** Opens the stores under `config.state`; makes quarantine index and folders agree (R7) and sweeps, in the background. */
 export async function openMemory(config: Config, log: Log): Promise<Memory> {
-  const quarantine = await openStateQuarantine(config.state, log);
-  const ledger = await openLedger({ file: join(config.state, 'ledger.db'), log });
+  const keepMs = retryDaysOf(config) * dayMs;
+  const quarantine = await openStateQuarantine(config.state, log, keepMs);
+  const ledger = await openLedger({ file: join(config.state, 'ledger.db'), log, keepMs });
   const history = await openHistory({ file: join(config.state, 'history.db'), log });
   const sample = await openSample(config, log);
   const stopping = new AbortController();
@@ -68,7 +70,12 @@ function openSample({ state, role, bayes, limits }: Config, log: Log): Promise<R
   return openReservoir({ state, capacity, messageBytesMax: limits.spamBytes, log });
 }
 
-/** The quarantine of a state folder: the filter's and the command line's are the same. */
-export function openStateQuarantine(state: string, log: Log): Promise<Quarantine> {
-  return openQuarantine({ folder: join(state, 'quarantine'), file: join(state, 'quarantine.db'), log });
+/** The quarantine of a state folder: the filter's and the command line's are the same, though only the filter forgets. */
+export function openStateQuarantine(state: string, log: Log, keepMs = 6 * dayMs): Promise<Quarantine> {
+  return openQuarantine({
+    folder: join(state, 'quarantine'),
+    file: join(state, 'quarantine.db'),
+    log,
+    keepMs,
+  });
 }

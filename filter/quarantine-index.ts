@@ -5,9 +5,10 @@
  * a state changes by compare-and-set in one transaction, so that of two processes exactly one wins.
  */
 import type { Log } from '../workers/log.ts';
-import type { ItemRecord, RecipientState, StateChange } from './quarantine-record.ts';
+import type { ItemRecord, ItemStory, RecipientState, StateChange } from './quarantine-record.ts';
 import type { Query } from './query.ts';
 import {
+  moreStatesMigration,
   nextNumber,
   searchedItems,
   searchMigration,
@@ -43,6 +44,9 @@ const migrations = [
   // 0: changed here, and not known to stand in states.jsonl yet.
   `ALTER TABLE item_recipient ADD COLUMN recorded INTEGER NOT NULL DEFAULT 1;
    CREATE INDEX item_recipient_unrecorded ON item_recipient (quarantine_id) WHERE recorded = 0;`,
+  // The node that held it first, for what a backup held.
+  `ALTER TABLE item ADD COLUMN moved_from TEXT;
+   ${moreStatesMigration}`,
 ];
 
 /** One recipient's held copy as it stands; `queueIdOut` is the return smtpd's after a release. */
@@ -76,11 +80,13 @@ export type ItemRow = {
   readonly score: number | null;
   readonly virusName: string | null;
   readonly flag: 'missing' | null;
+  /** The backup that held it first. */
+  readonly movedFrom: string | null;
   readonly slots: readonly SlotRow[];
 };
 
 /** An item as its folder tells it. */
-export type IndexEntry = { readonly record: ItemRecord; readonly changes: readonly StateChange[] };
+export type IndexEntry = Readonly<ItemStory>;
 
 /** What to list: newest first; `before` is the quarantineId of the last row seen. */
 export type ListOptions = {
@@ -169,6 +175,7 @@ function itemStep(record: ItemRecord): Step {
     score: spam.kind === 'scored' ? spam.score : null,
     virus_name: virus.kind === 'infected' ? clip(virus.name) : null,
     bytes: 1,
+    moved_from: record.movedFrom?.node ?? null,
   };
   const columns = Object.keys(row);
   return {
@@ -276,7 +283,7 @@ async function rowsOf(
   const items = await store.all<Omit<ItemRow, 'slots'>>(
     `SELECT quarantine_id AS quarantineId, held_at AS heldAt, received_at AS receivedAt, queue_id AS queueId,
             direction, sender, header_from AS "from", subject, message_id AS messageId, size_bytes AS sizeBytes,
-            score, virus_name AS virusName, flag
+            score, virus_name AS virusName, flag, moved_from AS movedFrom
        FROM item WHERE quarantine_id IN (${ids}) ORDER BY ${order}`,
     params,
   );
@@ -369,13 +376,17 @@ async function releasing(store: Store) {
   );
 }
 
+/** What was released here may be learnt where the rest of it went. */
+const hasMoved = `EXISTS (SELECT 1 FROM item_recipient AS m WHERE m.quarantine_id = item.quarantine_id AND m.state = 'moved')`;
+
 /** Items (or this one) none of whose copies is wanted any more, while their octets may still be there. */
 async function gone(store: Store, quarantineId?: string): Promise<string[]> {
   const rows = await store.all<{ id: string }>(
     `SELECT quarantine_id AS id FROM item WHERE bytes = 1 AND ${quarantineId === undefined ? '' : 'quarantine_id = ? AND'}
-        quarantine_id IN (SELECT quarantine_id FROM item_recipient WHERE state IN ('deleted', 'expired'))
+        quarantine_id IN (SELECT quarantine_id FROM item_recipient WHERE state IN ('deleted', 'expired', 'moved'))
         AND NOT EXISTS (SELECT 1 FROM item_recipient AS r WHERE r.quarantine_id = item.quarantine_id
-                           AND r.state NOT IN ('deleted', 'expired'))`,
+                           AND r.state NOT IN ('deleted', 'expired', 'moved')
+                           AND NOT (r.state = 'released' AND ${hasMoved}))`,
     quarantineId === undefined ? [] : [quarantineId],
   );
   return rows.map(({ id }) => id);
@@ -398,7 +409,7 @@ async function due(store: Store, now: number, last: DueCopy | null, limit: numbe
   );
 }
 
-const isOpen = `r.state IN ('held', 'releasing', 'unconfirmed')`;
+const isOpen = `r.state IN ('held', 'releasing', 'unconfirmed', 'moving')`;
 
 /** Items with octets that nobody can want any more: every copy is settled, and the time of the released ones is over. */
 async function spent(store: Store, now: number, after: string, limit: number): Promise<string[]> {
@@ -414,7 +425,10 @@ async function spent(store: Store, now: number, after: string, limit: number): P
   );
 }
 
-/** Items without octets whose last change is so long ago that no retry asks for them; rows that lost their folder, too. */
+/**
+ * Items without octets whose last change is so long ago that no retry asks for them; rows that lost their folder, too. What
+ * came from a backup stays until it would have expired, in case that one offers it again.
+ */
 async function forgettable(
   store: Store,
   now: number,
@@ -426,7 +440,8 @@ async function forgettable(
     store,
     `SELECT quarantine_id AS id FROM item WHERE quarantine_id > ?1 AND
        CASE WHEN bytes = 0 THEN NOT EXISTS (
-              SELECT 1 FROM item_recipient AS r WHERE r.quarantine_id = item.quarantine_id AND (${isOpen} OR r.at > ?2))
+              SELECT 1 FROM item_recipient AS r WHERE r.quarantine_id = item.quarantine_id AND (${isOpen} OR r.at > ?2
+                OR (item.moved_from IS NOT NULL AND r.expires_at > ?2)))
             WHEN flag = 'missing' THEN NOT EXISTS (
               SELECT 1 FROM item_recipient AS r WHERE r.quarantine_id = item.quarantine_id AND r.expires_at > ?2)
        END ORDER BY id LIMIT ?3`,

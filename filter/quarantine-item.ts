@@ -15,6 +15,7 @@ import {
   formatChanges,
   formatRecord,
   type ItemRecord,
+  type ItemStory,
   parseChanges,
   parseRecord,
   quarantineIdPattern,
@@ -54,7 +55,7 @@ export async function prepareFolder(folder: string): Promise<void> {
 /** Writes a new item; when it resolves the item is durable, when it rejects (TempFail) nothing of it is left. */
 export async function writeItem(
   folder: string,
-  record: ItemRecord,
+  { record, changes }: ItemStory,
   bytes: Bytes,
   onStep: (step: PutStep) => Promise<void> | void,
 ): Promise<void> {
@@ -68,6 +69,7 @@ export async function writeItem(
     await writeMessage(join(temporary, 'message.eml'), record, bytes);
     await onStep('messageSynced');
     await writeSynced(join(temporary, 'item.json'), formatRecord(record));
+    if (changes.length > 0) await writeSynced(join(temporary, 'states.jsonl'), formatChanges(changes));
     await onStep('itemSynced');
     await syncFolder(temporary);
     await onStep('folderSynced');
@@ -90,6 +92,16 @@ export async function readItem(folder: string, quarantineId: string): Promise<It
   if (record.quarantineId !== quarantineId)
     throw new PermFail(`Cannot read ${path}: it speaks of ${record.quarantineId}`);
   return record;
+}
+
+/** Whether such an item is here, with or without octets; an I/O error is TempFail. */
+export async function isItem(folder: string, quarantineId: string): Promise<boolean> {
+  const path = join(itemFolder(folder, quarantineId), 'item.json');
+  const found = await stat(path).catch((error: unknown) => {
+    if (codeOf(error) === 'ENOENT') return null;
+    throw new TempFail(`Cannot look at ${path}: ${messageOf(error)}`, { cause: error });
+  });
+  return found !== null;
 }
 
 /** All recorded changes of state of an item, oldest first. */

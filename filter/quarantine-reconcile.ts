@@ -171,7 +171,8 @@ async function unconfirm(parts: Parts): Promise<{ quarantineId: string; slot: nu
   return unconfirmed;
 }
 
-function failUsing(folder: string): (cause: unknown) => never {
+/** Throws what keeps a folder from being used, as TempFail. */
+export function failUsing(folder: string): (cause: unknown) => never {
   return (cause) => {
     const state = cause instanceof Error ? cause.message : String(cause);
     throw new TempFail(`Cannot use ${folder}: ${state}`, { cause });

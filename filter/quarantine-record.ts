@@ -21,8 +21,10 @@ export const recipientStates = [
   'unconfirmed',
   'deleted',
   'expired',
+  'moving',
+  'moved',
 ] as const;
-/** State of one recipient's held copy. */
+/** State of one recipient's held copy; `moving` and `moved` on a backup, whose primary gets what it held. */
 export type RecipientState = (typeof recipientStates)[number];
 
 const recipient = z.object({
@@ -119,6 +121,8 @@ const itemRecord = z.object({
   dispositions: z.array(disposition).min(1),
   policies: z.array(heldUnder).optional(),
   slots: z.array(slot).min(1),
+  /** Where it was held first, and when it came from there; not there in what was held here. */
+  movedFrom: z.object({ node: z.string(), at: z.number() }).optional(),
 });
 
 /** What item.json says. */
@@ -133,6 +137,10 @@ const stateChange = z.object({
   owner: z.string(),
   queueIdOut: z.string().nullable(),
 });
+
+/** An item as its folder tells it: what item.json says, and all changes of state since. */
+export const itemStory = z.object({ record: itemRecord, changes: z.array(stateChange) });
+export type ItemStory = z.infer<typeof itemStory>;
 
 /** One change of one recipient's state: who, when, by which process, and the return smtpd's queue id where it gave one. */
 export type StateChange = z.infer<typeof stateChange>;

@@ -16,6 +16,15 @@ const statesOf = (quarantineId: string) =>
 /** Of a held_at in milliseconds the first number; 2^20 items may share one. */
 const numberOf = (heldAt: string) => `(CAST(${heldAt} AS INTEGER) << 20)`;
 
+const stateTrigger = `
+  CREATE TRIGGER item_state_changed AFTER UPDATE OF state ON item_recipient WHEN old.state <> new.state BEGIN
+    UPDATE item_text SET states = ${statesOf('new.quarantine_id')}
+     WHERE number = (SELECT number FROM item WHERE quarantine_id = new.quarantine_id);
+  END;`;
+
+/** The trigger knows the states that there were when it was made. */
+export const moreStatesMigration = `DROP TRIGGER item_state_changed;${stateTrigger}`;
+
 export const searchMigration = `
   ALTER TABLE item ADD COLUMN number INTEGER;
   UPDATE item SET number = counted.number FROM (
@@ -37,11 +46,7 @@ export const searchMigration = `
   CREATE TRIGGER item_text_changed AFTER UPDATE ON item_text BEGIN
     INSERT INTO item_search (item_search, rowid, text, states) VALUES ('delete', old.number, old.text, old.states);
     INSERT INTO item_search (rowid, text, states) VALUES (new.number, new.text, new.states);
-  END;
-  CREATE TRIGGER item_state_changed AFTER UPDATE OF state ON item_recipient WHEN old.state <> new.state BEGIN
-    UPDATE item_text SET states = ${statesOf('new.quarantine_id')}
-     WHERE number = (SELECT number FROM item WHERE quarantine_id = new.quarantine_id);
-  END;
+  END;${stateTrigger}
   CREATE TRIGGER item_removed AFTER DELETE ON item BEGIN
     DELETE FROM item_text WHERE number = old.number;
   END;`;

@@ -31,12 +31,15 @@ export type Claim = {
 
 /** Which changes there are; `releasing` goes back to held where the hand-off certainly did not happen. */
 const transitions: Readonly<Record<RecipientState, readonly RecipientState[]>> = {
-  held: ['releasing', 'deleted', 'expired'],
+  held: ['releasing', 'deleted', 'expired', 'moving'],
   releasing: ['released', 'unconfirmed', 'held'],
-  unconfirmed: ['releasing', 'released', 'deleted', 'expired'],
+  unconfirmed: ['releasing', 'released', 'deleted', 'expired', 'moving'],
   released: [],
   deleted: [],
   expired: [],
+  // Back only where it certainly did not leave: some other copy of the item was claimed by somebody else.
+  moving: ['moved', 'expired', 'releasing', 'held', 'unconfirmed'],
+  moved: [],
 };
 
 /** Compare-and-set of each slot: true where this call changed it, and then it is on disk in index and folder. */
@@ -54,11 +57,12 @@ export async function changeState(
   const mine = changes.filter((_, position) => won[position]);
   if (mine.length === 0) return won;
   await record(parts, quarantineId, mine, claim.to);
-  if (claim.to === 'deleted' || claim.to === 'expired') await removeUnwanted(parts, quarantineId);
+  if (claim.to === 'deleted' || claim.to === 'expired' || claim.to === 'moved')
+    await removeUnwanted(parts, quarantineId);
   return won;
 }
 
-/** Removes the octets of deleted and expired items (or of this one) whose every copy is; gives how many. */
+/** Removes the octets of items (or of this one) whose every copy is deleted, expired or elsewhere; gives how many. */
 export async function removeUnwanted(parts: Parts, quarantineId?: string): Promise<number> {
   let removed = 0;
   try {
@@ -86,7 +90,7 @@ async function record(
   } catch (error) {
     parts.log.error({ err: error, quarantineId, to }, 'state not recorded in the item folder');
     // The folder goes on saying releasing; an index rebuilt from it says unconfirmed, never held.
-    if (to === 'released' || to === 'unconfirmed' || to === 'held') return;
+    if (to === 'released' || to === 'unconfirmed' || to === 'held' || to === 'moved') return;
     const back = changes.map((change) => ({ ...change, from: change.to, to: change.from }));
     await parts.index.change(quarantineId, back);
     throw error;

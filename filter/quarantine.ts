@@ -22,6 +22,8 @@ import {
 import {
   type Bytes,
   codeOf,
+  isItem,
+  prepareFolder,
   type PutStep,
   readChanges,
   readItem,
@@ -30,9 +32,9 @@ import {
 } from './quarantine-item.ts';
 import { expire, type Expired } from './quarantine-expiry.ts';
 import { RecentKeys } from './quarantine-keys.ts';
-import { indexFolders, readItems, reconcile, type Reconciled } from './quarantine-reconcile.ts';
+import { failUsing, indexFolders, readItems, reconcile, type Reconciled } from './quarantine-reconcile.ts';
 import { changeState, type Parts } from './quarantine-state.ts';
-import type { ItemRecord, RecipientState } from './quarantine-record.ts';
+import type { ItemRecord, ItemStory, RecipientState } from './quarantine-record.ts';
 
 export type { ItemRow, ListOptions, SearchOptions, SlotRow } from './quarantine-index.ts';
 export type { Bytes, PutStep } from './quarantine-item.ts';
@@ -40,6 +42,8 @@ export type { Expired } from './quarantine-expiry.ts';
 export type { Reconciled } from './quarantine-reconcile.ts';
 export {
   type ItemRecord,
+  type ItemStory,
+  itemStory,
   quarantineIdPattern,
   recipientStates,
   type RecipientState,
@@ -75,6 +79,11 @@ export type NewItem = {
 export interface Quarantine {
   /** Holds a message: durable when it resolves. Where its ledger keys are held already, gives that item's id. */
   put(item: NewItem, bytes: Bytes): Promise<string>;
+  /**
+   * Holds what another node held, under the same id, with what became of its copies there: durable when it resolves.
+   * `already`: it is here, or was: nothing is changed. `expired`: nobody can want it any more.
+   */
+  adopt(story: ItemStory, bytes: Bytes): Promise<'adopted' | 'already' | 'expired'>;
   /** Which of these ledger keys are held (or were: released, deleted and expired ones count). */
   find(ledgerKeys: readonly string[]): Promise<ReadonlyMap<string, { quarantineId: string }>>;
   /** Items, newest first. */
@@ -154,10 +163,29 @@ class FolderQuarantine implements Quarantine {
     // Nothing new is held that reviewers could not see: DESIGN, "quarantine down → 451 for what must be held".
     await this.#parts.index.check();
     await this.#onStep('prepared');
-    await this.#write(record, bytes);
-    await this.#index(record);
+    await this.#write({ record, changes: [] }, bytes);
+    await this.#index({ record, changes: [] });
     await this.#onStep('indexed');
     return record.quarantineId;
+  }
+
+  async adopt(story: ItemStory, bytes: Bytes): Promise<'adopted' | 'already' | 'expired'> {
+    const { index, folder, now } = this.#parts;
+    const { quarantineId } = story.record;
+    await index.check();
+    if ((await index.slotsOf([quarantineId])).length > 0) return 'already';
+    // A folder without a row: the try before this one died between the two.
+    if (await isItem(folder, quarantineId)) {
+      await indexFolders(this.#parts, [quarantineId]);
+      return 'already';
+    }
+    if (story.record.slots.every(({ expiresAt }) => expiresAt <= now())) return 'expired';
+    await prepareFolder(folder).catch(failUsing(folder));
+    await this.#onStep('prepared');
+    await this.#write(story, bytes);
+    await this.#index(story);
+    await this.#onStep('indexed');
+    return 'adopted';
   }
 
   async find(ledgerKeys: readonly string[]): Promise<ReadonlyMap<string, { quarantineId: string }>> {
@@ -265,9 +293,9 @@ class FolderQuarantine implements Quarantine {
     throw new TempFail(`Cannot hold ${item.queueId}: only some of its recipients are held already`);
   }
 
-  async #write(record: ItemRecord, bytes: Bytes): Promise<void> {
+  async #write(story: ItemStory, bytes: Bytes): Promise<void> {
     try {
-      await writeItem(this.#parts.folder, record, bytes, this.#onStep);
+      await writeItem(this.#parts.folder, story, bytes, this.#onStep);
     } catch (error) {
       // The folder was emptied, or another disk was mounted there: prepare it again before the next put.
       if (error instanceof Error && codeOf(error.cause) === 'ENOENT') this.#reconciled = null;
@@ -276,11 +304,12 @@ class FolderQuarantine implements Quarantine {
   }
 
   /** The item is held by now, whatever the index says: what it can't take today it takes later. */
-  async #index(record: ItemRecord): Promise<void> {
+  async #index(story: ItemStory): Promise<void> {
+    const { record } = story;
     const { index, log } = this.#parts;
     await this.#recent.add(record);
     try {
-      await index.add([{ record, changes: [] }]);
+      await index.add([story]);
     } catch (error) {
       this.#unindexed.add(record.quarantineId);
       log.warn({ err: error, quarantineId: record.quarantineId }, 'held, but not indexed yet');

@@ -105,7 +105,7 @@ export function outcomeRows(
   dispositions: readonly Disposition[],
   recipients: readonly Recipient[],
   outcome?: Settlement['kind'],
-): OutcomeRow[] {
+): (OutcomeRow & { readonly outcome: Settlement['kind'] })[] {
   return recipients.map((recipient) => {
     const settlement = settlements.get(recipient);
     const disposition = dispositions.find((one) => one.recipients.includes(recipient));

@@ -19,6 +19,7 @@ import type { Site } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
 import { openAudit } from './audit.ts';
 import type { Invocation } from './invocation.ts';
+import { createJournal } from './journal.ts';
 import { printable } from './table.ts';
 import type { Actor, Desk } from './verbs.ts';
 
@@ -43,11 +44,12 @@ export async function atDesk(
     createReinjector({ address, hostname: host, connectionsMax: 1, log: silentLog }),
   );
   const learning = closing(createLearning(site.config));
+  const journal = site.config.role === 'backup' ? createJournal(state) : null;
   const marker = { scanner: `Sluice ${version}`, hostname: host };
   const { reinject } = reinjector;
   invocation.status.say('');
   return await act(
-    { quarantine, audit, reinject, marker, learn: learning.learn, log },
+    { quarantine, audit, reinject, marker, learn: learning.learn, journal, log },
     actorOf(invocation),
     site,
   );

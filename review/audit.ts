@@ -8,7 +8,18 @@ import { randomUUID } from 'node:crypto';
 import type { Log } from '../workers/log.ts';
 import { insertStep, openStore } from '../filter/store.ts';
 
-export type Verb = 'list' | 'search' | 'history' | 'show' | 'export' | 'release' | 'delete' | 'learn';
+export type Verb =
+  | 'list'
+  | 'search'
+  | 'history'
+  | 'show'
+  | 'export'
+  | 'release'
+  | 'delete'
+  | 'learn'
+  | 'move'
+  | 'adopt'
+  | 'teach';
 
 /** One verb of one actor; times are epoch milliseconds, `detail` is plain data, `outcome` null while it is under way. */
 export type AuditEntry = {

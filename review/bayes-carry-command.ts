@@ -6,6 +6,7 @@
  */
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
 import type { SyncRecord } from '../workers/bayes-record.ts';
+import { createOwnerCall } from './bayes-as-owner.ts';
 import { doing } from './bayes-doing.ts';
 import { answerersOf, type Door, serveDoor } from './bayes-doors.ts';
 import { bayesHere } from './bayes-here.ts';
@@ -49,7 +50,9 @@ async function answer(invocation: Invocation, door: Door): Promise<number> {
   // What is under way when its time is over ends as if it were cut.
   const signal = AbortSignal.timeout(config.bayes.ssh.deadlineSeconds * 1000);
   const here = bayesHere(config, invocation.options, () => undefined, signal);
-  return serveDoor(answerersOf(door, here), { input: process.stdin, output: process.stdout });
+  const configFile = invocation.options.config ?? null;
+  const mail = createOwnerCall({ script: process.argv[1] ?? '', configFile, signal });
+  return serveDoor(answerersOf(door, here, mail), { input: process.stdin, output: process.stdout });
 }
 
 async function told(

@@ -96,6 +96,22 @@ export const bayesManuals = [
     ],
   },
   {
+    name: 'bayes answer',
+    summary:
+      'answer one question of the other node about held mail and lessons (started by bayes receive and send)',
+    words: [],
+    about: [
+      'Reads a question on standard input and writes the answer to standard output, as the owner of the state folder. On a backup: what it held, and what people taught it; on the primary: it takes them. bayes receive, bayes send and run bayes start it; there is no use in starting it by hand.',
+    ],
+    options: [],
+    examples: [['bayes answer', 'what bayes receive starts']],
+    exits: [
+      [0, 'answered'],
+      [1, 'refused'],
+      [69, 'something does not work'],
+    ],
+  },
+  {
     name: 'bayes sync',
     summary: 'bring the Bayes database to the backup nodes',
     words: [],

@@ -9,6 +9,7 @@ import { PermFail, TempFail } from '../workers/fail.ts';
 import { terminalSafe } from '../workers/json-text.ts';
 import { ConfigurationError, readConfig, readSite } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
+import { answerMail } from './bayes-answer-command.ts';
 import { fetchBayes, receiveBayes, sendBayes, syncBayes } from './bayes-carry-command.ts';
 import { exportBayes, restoreBayes, rollBackBayes, showBayes } from './bayes-command.ts';
 import { compareBayes } from './bayes-parity-command.ts';
@@ -51,6 +52,7 @@ const verbs: Readonly<Record<CommandName, (invocation: Invocation) => Promise<nu
   'bayes export': exportBayes,
   'bayes restore': restoreBayes,
   'bayes rollback': rollBackBayes,
+  'bayes answer': answerMail,
   'bayes sync': syncBayes,
   'bayes fetch': fetchBayes,
   'bayes parity': compareBayes,

@@ -12,12 +12,15 @@ import type { Queue } from '../workers/queue.ts';
 import { type Actor, ownCopies } from './access.ts';
 import type { Audit } from './audit.ts';
 import type { HandOver } from './hand-over.ts';
+import type { Journal } from './journal.ts';
 
 /** What verbs work with. */
 export type Desk = HandOver & {
   readonly quarantine: Quarantine;
   readonly audit: Audit;
   readonly learn: Queue['learn'];
+  /** On a backup: what is taught here is kept for the primary. */
+  readonly journal?: Pick<Journal, 'add'> | null;
   readonly log: Log;
 };
 
@@ -25,7 +28,11 @@ export type Desk = HandOver & {
 export type Item = { readonly record: ItemRecord; readonly slots: readonly SlotRow[] };
 
 /** An item and those of its copies that are the actor's. */
-export async function open(actor: Actor, { quarantine }: Desk, quarantineId: string): Promise<Item> {
+export async function open(
+  actor: Actor,
+  { quarantine }: Pick<Desk, 'quarantine'>,
+  quarantineId: string,
+): Promise<Item> {
   const { record, slots } = await quarantine.get(quarantineId);
   const changed = await unconfirmAbandoned(quarantine, slots);
   const now = changed ? (await quarantine.get(quarantineId)).slots : slots;
@@ -37,7 +44,7 @@ export async function open(actor: Actor, { quarantine }: Desk, quarantineId: str
 /** Those that this call, and nobody else, has led from one of these states to `to`. */
 export async function claimCopies(
   actor: Actor,
-  { quarantine }: Desk,
+  { quarantine }: Pick<Desk, 'quarantine'>,
   rows: readonly SlotRow[],
   states: readonly RecipientState[],
   to: RecipientState,
@@ -64,10 +71,16 @@ export async function skipped(
   const { slots } = await quarantine.get(quarantineId);
   return rows.map(({ slot, recipient, state: before }) => {
     const state = slots.find((row) => row.slot === slot)?.state ?? before;
-    const more = state === 'unconfirmed' ? ': it may have arrived; --again releases it once more' : '';
+    const more = moreOf[state] ?? '';
     return { recipient, detail: `it is ${state}${more}` };
   });
 }
+
+const moreOf: Partial<Record<RecipientState, string>> = {
+  unconfirmed: ': it may have arrived; --again releases it once more',
+  moving: ': the primary may have it; --again releases it here all the same',
+  moved: ': the primary has it',
+};
 
 /** Those of these recipients, compared verbatim; none named: all. A stranger among them stops all of it. */
 export function chosen(

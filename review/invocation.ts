@@ -21,6 +21,8 @@ export type Options = {
   readonly scanners?: string | undefined;
   readonly feed?: string | undefined;
   readonly part?: string | undefined;
+  readonly role?: string | undefined;
+  readonly primary?: string | undefined;
   readonly recipient?: readonly string[] | undefined;
   readonly probe?: string | undefined;
   readonly 'clamd-config'?: string | undefined;

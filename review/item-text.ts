@@ -37,6 +37,7 @@ export function formatItem({ record, slots }: Item, columns: number): string[] {
   const head = [
     ['id', record.quarantineId],
     ['held since', localTime(record.heldAt)],
+    ...(record.movedFrom === undefined ? [] : [['moved from', movedText(record.movedFrom)]]),
     ['queue id', record.queueId ?? 'unknown'],
     ['sender', `<${envelope.sender}>`],
     ['from', facts.from ?? ''],
@@ -53,6 +54,10 @@ export function formatItem({ record, slots }: Item, columns: number): string[] {
     stateTable(slots, columns),
     ...trailLines(slots, columns),
   ];
+}
+
+function movedText({ node, at }: { node: string; at: number }): string {
+  return `${node}, ${localTime(at)}`;
 }
 
 /** Why these copies are held; items of before there were any have no policies. */
@@ -113,12 +118,15 @@ export function itemJson({ record, slots }: Item) {
     dispositions,
     policies = [],
     slots: held,
+    movedFrom,
     ...same
   } = record;
   return {
     ...same,
     sender: envelope.sender,
     ...facts,
+    movedFrom: movedFrom?.node ?? null,
+    movedAt: movedFrom?.at ?? null,
     score: report.spam.kind === 'scored' ? report.spam.score : null,
     virusName: report.virus.kind === 'infected' ? report.virus.name : null,
     slots: slots.map((row) => ({

@@ -35,6 +35,8 @@ export const optionTypes = {
   scanners: { type: 'string', value: 'virus,spam', takes: ['virus', 'spam', 'virus,spam'] },
   feed: { type: 'string', value: 'lmtp|smtp', takes: ['lmtp', 'smtp'] },
   part: { type: 'string', value: 'PART', takes: ['main', 'master', 'commands'] },
+  role: { type: 'string', value: 'primary|backup', takes: ['primary', 'backup'] },
+  primary: { type: 'string', value: 'HOST' },
   recipient: { type: 'string', multiple: true, value: 'RCPT' },
   probe: { type: 'string', value: 'ADDRESS' },
   'clamd-config': { type: 'string', value: 'FILE', takes: 'file' },

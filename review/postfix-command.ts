@@ -14,8 +14,11 @@ import { printable } from './table.ts';
 export async function printPostfix({ options, site, print, printJson }: Invocation): Promise<number> {
   const feed = feedOf(options.feed);
   const part = partOf(options.part);
-  const { config, configFile } = site();
-  const { fragment, problems } = fragmentOf(config, feed);
+  const { config, configFile, policies } = site();
+  const role = roleOf(options.role) ?? config.role;
+  const primary = primaryOf(options.primary, role);
+  const backup = role === 'backup' ? { policies, primary } : null;
+  const { fragment, problems } = fragmentOf(config, feed, backup);
   if (fragment === null) {
     const file = configFile ?? 'embedded defaults';
     throw new ConfigurationError(
@@ -25,7 +28,7 @@ export async function printPostfix({ options, site, print, printJson }: Invocati
   const text = formatFragment(fragment);
   if (options.json === true) printJson({ ...fragment, text });
   else if (part !== null) print(text[part].trimEnd());
-  else print(printable(titleOf(fragment.feed, configFile)) + blocksOf(text));
+  else print(printable(titleOf(fragment.feed, configFile, role)) + blocksOf(text));
   return 0;
 }
 
@@ -34,14 +37,28 @@ function feedOf(word: string | undefined): Feed | null {
   throw new UsageError(`--feed: "${word}" is no feed: write lmtp or smtp`);
 }
 
+function roleOf(word: string | undefined): 'primary' | 'backup' | null {
+  if (word === undefined || word === 'primary' || word === 'backup') return word ?? null;
+  throw new UsageError(`--role: "${word}" is no role: write primary or backup`);
+}
+
+/** An address or a host's name: it stands in main.cf, in brackets and in a table. */
+function primaryOf(word: string | undefined, role: 'primary' | 'backup'): string | null {
+  if (word === undefined) return null;
+  if (role !== 'backup') throw new UsageError('--primary: this is no backup: write --role backup as well');
+  if (/^[a-z0-9][a-z0-9.:-]{0,252}$/i.test(word)) return word;
+  throw new UsageError(`--primary: "${word}" is no host: write an address or a name`);
+}
+
 /** One block alone, so that it can be appended to its file. */
 function partOf(word: string | undefined): keyof FragmentText | null {
   if (word === undefined || word === 'main' || word === 'master' || word === 'commands') return word ?? null;
   throw new UsageError(`--part: "${word}" is no part: write main, master or commands`);
 }
 
-function titleOf(feed: Feed, configFile: string | null): string {
-  return `# Postfix for ${configFile ?? "Sluice's embedded defaults"}, fed over ${feed.toUpperCase()}.`;
+function titleOf(feed: Feed, configFile: string | null, role: 'primary' | 'backup'): string {
+  const what = role === 'backup' ? "A backup MX's Postfix" : 'Postfix';
+  return `# ${what} for ${configFile ?? "Sluice's embedded defaults"}, fed over ${feed.toUpperCase()}.`;
 }
 
 /** The blocks under headings that are comments in every one of them. */

@@ -21,7 +21,7 @@ export const lookingManuals = [
     summary: 'what waits for a decision, newest first',
     words: [],
     about: [
-      'Lists messages that are held for somebody, and releases that got stuck (releasing, unconfirmed), newest first: since when, id, why, from, to, subject.',
+      'Lists messages that are held for somebody, and what got stuck on its way out (releasing, unconfirmed, moving), newest first: since when, id, why, from, to, subject.',
     ],
     options: [all, ...paging],
     examples: [
@@ -38,7 +38,7 @@ export const lookingManuals = [
       'Lists what the query finds among what waits for a decision, newest first.',
       ...queryBlocks(
         'state:released',
-        'state: takes held, releasing, released, unconfirmed, deleted or expired, and then finds more than what waits.',
+        'state: takes held, releasing, released, unconfirmed, deleted, expired, moving or moved, and then finds more than what waits.',
       ),
     ],
     options: [all, ...paging],
@@ -97,7 +97,10 @@ export const actingManuals = [
       option('recipient', 'only for this original recipient; default: everyone for whom it is held'),
       option('to', 'to another address instead; no delivery status is asked for, the held copies stay held'),
       option('force', 'needed where the message is infected'),
-      option('again', 'also what an earlier release left unconfirmed: it may arrive twice'),
+      option(
+        'again',
+        'also what an earlier release left unconfirmed, or a backup was moving to its primary: it may arrive twice',
+      ),
       ...bulk('release'),
     ],
     notes: [

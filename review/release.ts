@@ -18,7 +18,7 @@ export type ReleaseOptions = {
   readonly to: readonly string[];
   /** Needed where the message is infected. */
   readonly force: boolean;
-  /** Also those left unconfirmed by an earlier release: they may get the message twice. */
+  /** Also those left unconfirmed by an earlier release, or on their way to the primary: they may get the message twice. */
   readonly again: boolean;
   /** Allowed to end the hand-off until the dot. */
   readonly signal: AbortSignal;
@@ -88,7 +88,7 @@ async function releaseGroup(
   send: Send,
   { again, signal }: ReleaseOptions,
 ): Promise<Released[]> {
-  const states = again ? (['held', 'unconfirmed'] as const) : (['held'] as const);
+  const states = again ? (['held', 'unconfirmed', 'moving'] as const) : (['held'] as const);
   const mine = await claimCopies(actor, desk, rows, states, 'releasing');
   const outcomes =
     mine.length === 0

@@ -1,19 +1,20 @@
 /**
- * run-command — `sluice run [all|filter|worker]`.
+ * run-command — `sluice run [all|filter|worker|bayes]`.
  *
- * `all` supervises one child process per part: the filter, and a worker where there is a Redis and a scanner. A part runs
- * in this very process.
+ * `all` supervises one child process per part: the filter, a worker where there is a Redis and a scanner, and the Bayes part
+ * where there is another node and this process may do it. A part runs in this very process.
  */
 import { existsSync } from 'node:fs';
 import type { Config } from '../rules/config.ts';
 import type { QueueName } from '../workers/job.ts';
-import { createLog, silentLog } from '../workers/log.ts';
+import { createLog, type Log, silentLog } from '../workers/log.ts';
 import { keepHeapSmall } from '../workers/heap.ts';
 import { runWorker } from '../workers/main.ts';
 import { runFilter } from '../filter/main.ts';
 import { becomeOwner } from '../filter/state-folder.ts';
 import type { Invocation } from './invocation.ts';
 import { UsageError } from './invocation.ts';
+import { mayRunBayes, runBayes, wantsBayesPart } from './run-bayes.ts';
 import { supervise } from './supervisor.ts';
 
 /** Runs until a signal ends it; resolves with the exit code. */
@@ -25,20 +26,27 @@ export async function run(invocation: Invocation): Promise<number> {
       return runFilter(invocation.site());
     case 'worker':
       return work(invocation);
+    case 'bayes':
+      return runBayes(invocation.site());
     case 'all': {
       // Read here too, so that problems are told once and not by every child.
       const { configFile, config } = invocation.site();
       const configWords = configFile === null ? [] : ['--config', configFile];
       const script = process.argv[1] ?? '';
-      return supervise(
-        config.redis !== null && queuesOf(config).length > 0 ? ['filter', 'worker'] : ['filter'],
-        (name) => [script, 'run', name, ...configWords],
-        createLog({ name: 'supervisor' }),
-      );
+      const log = createLog({ name: 'supervisor' });
+      return supervise(partsOf(config, log), (name) => [script, 'run', name, ...configWords], log);
     }
     default:
-      throw new UsageError(`run: unknown part "${part}": write all, filter or worker`);
+      throw new UsageError(`run: unknown part "${part}": write all, filter, worker or bayes`);
   }
+}
+
+function partsOf(config: Config, log: Log): string[] {
+  const parts = config.redis !== null && queuesOf(config).length > 0 ? ['filter', 'worker'] : ['filter'];
+  if (!wantsBayesPart(config)) return parts;
+  if (mayRunBayes(config)) return [...parts, 'bayes'];
+  log.info({}, 'The Bayes part is not among the parts: it needs root: systemctl enable --now sluice-bayes');
+  return parts;
 }
 
 /** A worker for the scanners that are named, or for all that are configured here. */

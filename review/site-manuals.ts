@@ -8,17 +8,21 @@ import { option } from './options.ts';
 export const runManual = {
   name: 'run',
   summary: 'take mail from Postfix, filter it, give it back',
-  words: [{ name: 'all|filter|worker', takes: ['all', 'filter', 'worker'], isOptional: true }],
+  words: [{ name: 'all|filter|worker|bayes', takes: ['all', 'filter', 'worker', 'bayes'], isOptional: true }],
   about: [
     'Runs Sluice in the foreground. Events go to standard output, one JSON line each.',
     {
       terms: [
         [
           'all',
-          '(default) watches over the filter, and over a worker where redis and a scanner are configured; starts again who dies',
+          '(default) watches over the filter, over a worker where redis and a scanner are configured, and as root over the Bayes part where there is another node; starts again who dies',
         ],
         ['filter', 'the filter process alone'],
         ['worker', 'a worker alone: takes scans from Redis, needs neither Postfix nor the quarantine'],
+        [
+          'bayes',
+          'the nightly Bayes run (bayes.sync.at) and its alarm alone; as root, for sa-learn works as the user of spamd',
+        ],
       ],
     },
   ],
@@ -102,6 +106,11 @@ export const postfixManual = {
       'lmtp (default): one reply per recipient, needs listen.lmtp; smtp: one for all, needs listen.smtp',
     ),
     option('part', 'main, master or commands: that block alone, to be appended to its file, or to be run'),
+    option('role', 'backup: with what a backup MX needs; default: role in sluice.yaml'),
+    option(
+      'primary',
+      "of a backup: the primary's address; default: bayes.primary, else a name to be filled in",
+    ),
   ],
   notes: [
     'With listen.outbound set, submission and pickup get a feed of their own. Without it their mail is not filtered.',
@@ -109,6 +118,7 @@ export const postfixManual = {
   examples: [
     ['postfix', 'for the configuration in /etc/sluice/sluice.yaml'],
     ['postfix --part main >> /etc/postfix/main.cf', 'pasted; the same with master and master.cf'],
+    ['postfix --role backup --primary 192.0.2.10', 'for a backup MX of that primary'],
     ['postfix --feed smtp', 'for a Postfix that shall talk SMTP to the filter'],
   ],
   exits: [

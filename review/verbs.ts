@@ -8,16 +8,23 @@
 import type { History, HistoryRow } from '../filter/history.ts';
 import type { Query } from '../filter/query.ts';
 import type { ItemRow, RecipientState } from '../filter/quarantine.ts';
+import { PermFail } from '../workers/fail.ts';
 import type { LearnAs, LearnResult } from '../workers/spamd.ts';
 import { type Actor, canAccess, ownCopies, ownRecord } from './access.ts';
 import { chosen, claimCopies, type Desk, type Item, open, skipped, told } from './desk.ts';
+import type { Taught } from './journal.ts';
 
 export { type Actor, canAccess } from './access.ts';
 export type { Desk, Item } from './desk.ts';
 export { release, type Released, type ReleaseOptions } from './release.ts';
 
 /** States in which a copy still waits for somebody's decision. */
-const openStates = ['held', 'releasing', 'unconfirmed'] as const satisfies readonly RecipientState[];
+const openStates = [
+  'held',
+  'releasing',
+  'unconfirmed',
+  'moving',
+] as const satisfies readonly RecipientState[];
 
 /** How much to list; `before` is the id of the last one seen. */
 export type Paging = { readonly limit: number; readonly before?: string | undefined };
@@ -201,8 +208,24 @@ export async function learn(
     { actor: actor.name, verb: 'learn', quarantineId, detail: { as } },
     async () => {
       const { record } = await open(actor, desk, quarantineId);
-      return desk.learn(() => desk.quarantine.read(quarantineId), record.sizeBytes, as, signal);
+      const { sha256, sizeBytes } = record;
+      const bytes = () => desk.quarantine.read(quarantineId);
+      await keepForPrimary(desk, { sha256, as, by: actor.name, sizeBytes }, bytes);
+      return desk.learn(bytes, sizeBytes, as, signal);
     },
     ({ kind }) => kind,
   );
+}
+
+/** Before it is taught: what a crash would lose is then taught twice, which SpamAssassin knows. */
+async function keepForPrimary(
+  { journal, log }: Desk,
+  lesson: Omit<Taught, 'at'>,
+  bytes: () => AsyncIterable<Uint8Array>,
+): Promise<void> {
+  await journal?.add(lesson, bytes).catch((cause: unknown) => {
+    if (!(cause instanceof PermFail)) throw cause;
+    // Full, or the octets are not whole, which the lesson itself tells: what can be taught here is.
+    log.error({ err: cause }, 'The primary will not be taught this');
+  });
 }

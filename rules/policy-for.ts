@@ -68,11 +68,12 @@ export function outboundPolicyFor(sender: string, policies: Policies): Effective
   const layers = layersOf(policyKeysOf(sender, policies), policies);
   const nearest = Object.assign({}, ...layers.toReversed()) as Layer;
   const { defaults } = policies;
+  const outboundVirus = nearest['outbound.virus'] ?? defaults['outbound.virus'];
   return {
     ...defaults,
     'outbound.thresholds.alarm':
       nearest['outbound.thresholds.alarm'] ?? defaults['outbound.thresholds.alarm'],
-    'outbound.virus': nearest['outbound.virus'] ?? defaults['outbound.virus'],
+    'outbound.virus': policies.role === 'backup' ? held(outboundVirus) : outboundVirus,
   };
 }
 
@@ -88,14 +89,33 @@ export function policyForKeys(keys: readonly string[], policies: Policies): Effe
   // Later ones win: farthest first. A field that a layer does not have leaves the farther one's.
   const layers = layersOf(keys, policies).toReversed();
   const resolved = Object.assign({}, policies.defaults, ...layers) as EffectivePolicy;
-  const { caps } = policies;
-  return {
+  const { caps, role } = policies;
+  const cappedPolicy = {
     ...resolved,
     'thresholds.tag': capped(resolved['thresholds.tag'], caps['thresholds.tag']),
     'thresholds.spam': capped(resolved['thresholds.spam'], caps['thresholds.spam']),
     'thresholds.quarantine': capped(resolved['thresholds.quarantine'], caps['thresholds.quarantine']),
     'thresholds.discard': capped(resolved['thresholds.discard'], caps['thresholds.discard']),
   };
+  return role === 'backup' ? withoutDiscard(cappedPolicy) : cappedPolicy;
+}
+
+/** A backup drops nothing: what it would, it holds or hands on, and the primary, whose signatures are newer, decides. */
+function withoutDiscard(policy: EffectivePolicy): EffectivePolicy {
+  return {
+    ...policy,
+    'thresholds.discard': undone(policy['thresholds.discard'], null),
+    virus: held(policy.virus),
+  };
+}
+
+function held(virus: Sourced<'quarantine' | 'discard'>): Sourced<'quarantine' | 'discard'> {
+  return virus.value === 'discard' ? undone(virus, 'quarantine') : virus;
+}
+
+function undone<T extends string | number | null>(sourced: Sourced<T>, value: T): Sourced<T> {
+  if (sourced.value === value) return sourced;
+  return { value, origin: `role: backup, which drops nothing, over ${sourced.value} of ${sourced.origin}` };
 }
 
 function layersOf(keys: readonly string[], policies: Policies): Layer[] {

@@ -6,6 +6,7 @@
  */
 import { isSameSocket } from './address.ts';
 import { fail, type Finding, ok, warn } from './finding.ts';
+import { retryDaysOf } from './postfix-backup.ts';
 import { type Check, type Entry, setMain, setOption, titleOf, wantedFilter } from './postfix-roles.ts';
 import { effective } from './postfix-site.ts';
 import { isYes, listOf, secondsOf, targetOf } from './postfix-values.ts';
@@ -109,15 +110,13 @@ function checkLifetime(check: Check): Finding[] {
       warn(what, lifetime.where, `${setMain('maximal_queue_lifetime', '5d')}, or lower deferAtMost.hours`),
     ];
   }
-  if (seconds > ledgerSeconds) {
-    const what = `${title}: Sluice's ledger forgets after 6 days, later retries may deliver twice`;
-    return [warn(what, lifetime.where, setMain('maximal_queue_lifetime', '5d'))];
+  const days = retryDaysOf(check.config);
+  if (seconds > days * 86_400) {
+    const what = `${title}: Sluice's ledger forgets after ${days} days, later retries may deliver twice`;
+    return [warn(what, lifetime.where, setMain('maximal_queue_lifetime', `${days - 1}d`))];
   }
   return [ok(`${title} is longer than deferAtMost.hours ${hours}`, lifetime.where)];
 }
-
-/** filter/ledger.ts keeps outcomes for Postfix's default lifetime and a day. */
-const ledgerSeconds = 6 * 86_400;
 
 function longestDefer({ policies }: Check): { hours: number; origin: string } {
   const layers =

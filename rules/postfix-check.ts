@@ -8,6 +8,7 @@ import type { Config } from './config.ts';
 import { fail, type Finding, warn } from './finding.ts';
 import { type ConfigText, parseMain, parseMaster } from './postfix-files.ts';
 import type { Policies } from './policy-for.ts';
+import { checkBackup } from './postfix-check-backup.ts';
 import { checkEntries, checkInstance } from './postfix-check-entry.ts';
 import { checkFeed } from './postfix-check-feed.ts';
 import { checkReturn } from './postfix-check-return.ts';
@@ -38,6 +39,7 @@ export function checkPostfix(
     ...checkEntries(check),
     ...checkSizes(check),
     ...checkInstance(check),
+    ...checkBackup(check),
     ...checkTables(check, texts.tables ?? []),
   ];
 }

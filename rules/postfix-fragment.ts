@@ -6,6 +6,7 @@
  * can't be expressed for a configuration is a problem with its remedy, never a line that half works.
  */
 import type { Config } from './config.ts';
+import { backupCommands, backupOptions, backupSizeNote, type BackupWishes } from './postfix-backup.ts';
 import { addressProblems, filterNetworks, inetName, nexthopOf, socketInQueue } from './postfix-address.ts';
 import { feedOptions, type Option, returnOptions } from './postfix-options.ts';
 
@@ -40,6 +41,8 @@ export type Fragment = {
   readonly messageSizeMax: number;
   /** Whether what the site itself sends has a listener of its own. */
   readonly outbound: boolean;
+  /** On a backup MX what must be said of message_size_limit, and further lines for the shell; else null. */
+  readonly backup: { readonly sizeNote: string; readonly commands: readonly string[] } | null;
 };
 
 /** What header lines of filter, return smtpd and milters may add to a message. */
@@ -54,10 +57,14 @@ const outboundProcessesMax = 10;
 /** For releases out of the quarantine and connections that are just ending. */
 const returnProcessesSpare = 20;
 
-/** The settings for this configuration; `feed` null: LMTP where there is such a listener, else SMTP. */
+/**
+ * The settings for this configuration; `feed` null: LMTP where there is such a listener, else SMTP. `backup`: with those of a
+ * backup MX.
+ */
 export function fragmentOf(
   config: Config,
   feed: Feed | null,
+  backup: BackupWishes | null = null,
 ): { fragment: Fragment | null; problems: readonly string[] } {
   const chosen = feed ?? (config.listen.lmtp === null && config.listen.smtp !== null ? 'smtp' : 'lmtp');
   const problems = [...addressProblems(config, chosen), ...capacityProblems(config)];
@@ -66,6 +73,7 @@ export function fragmentOf(
   const feeds = feedsOf(config, chosen);
   const settings = [
     ...inMain(mainOptions(feeds)),
+    ...(backup === null ? [] : inMain(backupOptions(config, backup))),
     ...feeds.flatMap(({ service }) =>
       inService(service, feedOptions(service.command === 'lmtp' ? 'lmtp' : 'smtp')),
     ),
@@ -81,6 +89,7 @@ export function fragmentOf(
     settings,
     messageSizeMax: messageSizeMaxOf(config),
     outbound: feeds.length > 1,
+    backup: backup === null ? null : { sizeNote: backupSizeNote, commands: backupCommands(config) },
   };
   return { fragment, problems };
 }

@@ -24,11 +24,14 @@ export type Effective = {
 
 /** Defaults of postconf(5) in Postfix 3.7; what is not listed is empty. */
 const defaults: Readonly<Record<string, string>> = {
+  bounce_queue_lifetime: '5d',
   cleanup_service_name: 'cleanup',
   compatibility_level: '0',
+  default_database_type: 'hash',
   default_destination_concurrency_failed_cohort_limit: '1',
   default_process_limit: '100',
   disable_mime_output_conversion: 'no',
+  fast_flush_domains: '$relay_domains',
   header_checks: '',
   inet_interfaces: 'all',
   lmtp_data_done_timeout: '600s',
@@ -41,21 +44,27 @@ const defaults: Readonly<Record<string, string>> = {
   mime_header_checks: '$header_checks',
   nested_header_checks: '$header_checks',
   queue_directory: '/var/spool/postfix',
+  relay_transport: 'relay',
   smtp_data_done_timeout: '600s',
   smtp_fallback_relay: '$fallback_relay',
   smtp_line_length_limit: '998',
   smtp_send_xforward_command: 'no',
   smtpd_client_connection_count_limit: '50',
+  smtpd_client_connection_rate_limit: '0',
   smtpd_client_event_limit_exceptions: '$mynetworks',
+  smtpd_client_message_rate_limit: '0',
+  smtpd_client_recipient_rate_limit: '0',
   smtpd_error_sleep_time: '1s',
   smtpd_forbid_bare_newline: 'no',
   smtpd_forbid_bare_newline_exclusions: '$mynetworks',
   smtpd_hard_error_limit: '20',
+  smtpd_reject_unlisted_recipient: 'yes',
   smtpd_relay_restrictions: 'permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination',
   smtpd_sasl_auth_enable: 'no',
   smtpd_soft_error_limit: '10',
   smtpd_tls_wrappermode: 'no',
   soft_bounce: 'no',
+  unknown_relay_recipient_reject_code: '550',
 };
 
 /** Defaults that Postfix works out on the machine. */

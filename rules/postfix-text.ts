@@ -17,11 +17,18 @@ export function formatFragment(fragment: Fragment): FragmentText {
   return { main: mainBlock(fragment), master: masterBlock(fragment), commands: commandBlock(fragment) };
 }
 
-function mainBlock({ settings, messageSizeMax }: Fragment): string {
+function mainBlock({ settings, messageSizeMax, backup }: Fragment): string {
   const own = settings.filter(({ file }) => file === 'main.cf');
   return lines([
     ...withReasons(own, ({ name, value }) => `${name} = ${value}`),
-    `# message_size_limit: keep yours, up to ${messageSizeMax}. Sluice takes limits.messageBytes, and Postfix adds header lines.`,
+    ...(backup === null
+      ? [
+          `# message_size_limit: keep yours, up to ${messageSizeMax}. Sluice takes limits.messageBytes, and Postfix adds header lines.`,
+        ]
+      : [
+          `# ${backup.sizeNote}`,
+          `# No more than ${messageSizeMax}: Sluice takes limits.messageBytes, and Postfix adds header lines.`,
+        ]),
   ]);
 }
 
@@ -33,12 +40,13 @@ function masterBlock({ services, settings }: Fragment): string {
   return entries.join('\n');
 }
 
-function commandBlock({ services, settings }: Fragment): string {
+function commandBlock({ services, settings, backup }: Fragment): string {
   const created = new Set(services.map(({ name, type }) => `${name}/${type}`));
   const existing = settings.filter(({ service }) => service !== null && !created.has(service));
   return lines([
     '# For services that you have already; postconf says "unmatched" of the others and leaves them alone.',
     ...withReasons(existing, ({ service, name, value }) => `postconf -P '${service}/${name}=${value}'`),
+    ...(backup?.commands ?? []),
     '# Nothing changes before this.',
     'postfix check && postfix reload',
   ]);

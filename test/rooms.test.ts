@@ -20,12 +20,15 @@ const owners: Record<string, readonly string[]> = {
   'node:sqlite': ['filter/store-thread.ts'],
   ioredis: ['workers/redis.ts'],
   bullmq: ['workers/bull.ts'],
+  nodemailer: ['workers/notice.ts'],
   // zod may be named in the few files that check outside data.
   zod: [
     'filter/quarantine-record.ts',
+    'review/bayes-mail-answers.ts',
     'workers/bayes-hello.ts',
     'workers/bayes-manifest.ts',
     'workers/bayes-mark.ts',
+    'workers/bayes-told.ts',
     'workers/bayes-record.ts',
     'workers/bayes-scores.ts',
     'workers/bayes-wire.ts',

@@ -39,4 +39,5 @@ step 'demonstration' as_root node demo/main.ts --once
 step 'what is shipped: units, image, Debian package, compose.yaml' as_root node --run ship:short
 step 'end to end, with the real daemons' as_root node --run e2e
 step 'scans over Redis, with workers in other processes' as_root node --run redis
+step 'the Bayes database from node to node, with faults' as_root node --run bayes:short
 printf '\nnpm test: all steps passed\n'

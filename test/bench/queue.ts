@@ -17,7 +17,7 @@ import { startQueueRig } from './queue-rig.ts';
 
 const parts = ['door', 'filter', 'scaling'] as const;
 
-const full: Size = { rounds: 5, messages: 4000, alone: 400, perSlot: 30 };
+const full: Size = { rounds: 5, messages: 4000, alone: 400, perSlot: 50 };
 const short: Size = { rounds: 1, messages: 300, alone: 50, perSlot: 5 };
 
 process.exitCode = await main(process.argv.slice(2));

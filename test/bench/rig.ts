@@ -21,6 +21,8 @@ export type Rig = {
   readonly clamd: Clamd;
   readonly spamd: SpamDaemon;
   readonly sinkPort: number;
+  /** Nobody will read the figures: no time for warming up. */
+  readonly isSmoke: boolean;
   /** Path of a socket where a stand-in answers like spamd, at once: for warming up. */
   readonly quickSpamd: string;
   /** For temporary files, everybody's: a tmpfs where one can be mounted, else on disk like everything else. */
@@ -40,7 +42,7 @@ export const spamChildren = 2;
 const clamdThreads = 64;
 
 /** Starts scanners and sink. */
-export async function startRig(): Promise<Rig> {
+export async function startRig({ isSmoke }: Pick<Rig, 'isSmoke'>): Promise<Rig> {
   await using started = new AsyncDisposableStack();
   const folder = await createReachableFolder('sluice-bench');
   started.defer(() => rm(folder, { recursive: true, force: true }));
@@ -65,7 +67,7 @@ export async function startRig(): Promise<Rig> {
   started.defer(() => quick.stop());
   const packageFolder = await build(folder);
   const owned = started.move();
-  const rest = { temporary, packageFolder, quickSpamd: `${quick.name}-spamd` };
+  const rest = { isSmoke, temporary, packageFolder, quickSpamd: `${quick.name}-spamd` };
   return { folder, clamd, spamd, sinkPort, ...rest, stop: () => owned.disposeAsync() };
 }
 

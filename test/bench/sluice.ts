@@ -69,7 +69,7 @@ export async function startSluice(rig: Rig, options: SluiceOptions): Promise<Con
     env: { ...partEnvironment, ...process.env, NODE_OPTIONS: `--import=${hook}`, BENCH_LOOP_FILE: loopFile },
   });
   const target = { kind: 'lmtp', port } as const;
-  for (const load of warmUps)
+  for (const load of rig.isSmoke ? [] : warmUps)
     await runLoad({ ...load, target, reuse: true, seed: `warm${load.sizeBytes}${options.name}` });
   await symlink(rig.spamd.unix.path, `${spamd}.new`);
   await rename(`${spamd}.new`, spamd);

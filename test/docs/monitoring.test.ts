@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { temporaryOutcomes } from '../../rules/replies.ts';
+import { addBayesFigures } from '../../workers/bayes-metrics.ts';
 import { createMetrics, createRegister } from '../../workers/metrics.ts';
 import { addJobFigures, addQueueFigures } from '../../workers/queue-metrics.ts';
 
@@ -28,8 +29,10 @@ addQueueFigures(metrics.register, {
 });
 const worker = createRegister('1.2.3');
 addJobFigures(worker, { isUp: () => true, queues: [], running: none, runningMax: none });
-const text = (await metrics.text()) + (await worker.text());
-/** Of filter and worker, each once. */
+const bayes = createRegister('1.2.3');
+addBayesFigures(bayes, { view: () => ({ seen: [], records: [], troubles: [] }), nextAt: () => null });
+const text = (await metrics.text()) + (await worker.text()) + (await bayes.text());
+/** Of filter, worker and Bayes part, each once. */
 const described = [
   ...new Map([...text.matchAll(/^# TYPE (\w+) (\w+)$/gm)].map(([, name = '', type = '']) => [name, type])),
 ].map(([name, type]) => ({ name, type }));

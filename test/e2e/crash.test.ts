@@ -11,8 +11,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { startSite, type TestSite } from './site.ts';
 
 const gtube = ['XJS*C4JDBQADN1.NSBN3*2IDNEN*', 'GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X'].join('');
-const messages = 500;
-const kills = 20;
+// The long run: `npm run crash`.
+const kills = Number(process.env.SLUICE_TEST_KILLS ?? 6);
+const messages = kills * 25;
 const inFlightMax = 8;
 
 type Fate = { delivered: number; held: number };

@@ -59,7 +59,7 @@ test('sluice quarantine search finds by words, says what is wrong with a query, 
     stdout: '',
     stderr:
       'sluice: score: "5" is no comparison: write score:>5, score:>=6.5, score:<2 or score:<=2; ' +
-      'state: "gone" is none: write held, releasing, released, unconfirmed, deleted or expired\n',
+      'state: "gone" is none: write held, releasing, released, unconfirmed, deleted, expired, moving or moved\n',
   });
   assert.deepEqual(nothing.code, 64);
   assert.match(dash.stdout, /^Usage: sluice quarantine search/);

@@ -647,6 +647,41 @@ test('decide() is total: every recipient exactly once, whatever comes', () => {
   );
 });
 
+test('decide() on a backup discards nothing, and judges no recipient milder than the primary does', () => {
+  const layer = fc.tuple(
+    fc.uniqueArray(fc.integer({ min: 0, max: 30 }), { minLength: 4, maxLength: 4 }),
+    fc.constantFrom('quarantine', 'discard'),
+  );
+  const textOf = layer.map(([levels, virus]) => {
+    const [tag, spam, quarantine, discard] = levels.toSorted((one, other) => one - other);
+    return `default: { virus: ${virus}, thresholds: { tag: ${tag}, spam: ${spam}, quarantine: ${quarantine}, discard: ${discard} } }`;
+  });
+  const graver = ['deliver', 'quarantine', 'discard', 'defer'];
+  fc.assert(
+    fc.property(mails, viruses, spams, textOf, (mail, virus, spam, text) => {
+      const at = (role: 'primary' | 'backup') => {
+        const { policies } = parsePolicies(shipped, { file: 'p', text }, role);
+        // Caps below a site's own tag contradict it: the parser refuses that combination.
+        return policies === null ? null : decide(mail, reportOf(virus, spam), policies);
+      };
+      const [here, there] = [at('primary'), at('backup')];
+      if (here === null || there === null) return;
+      for (const { kind, recipients } of there) {
+        assert.notEqual(kind, 'discard');
+        for (const recipient of recipients) {
+          const same = here.find((one) => one.recipients.includes(recipient));
+          const wanted = same?.kind === 'discard' ? 'quarantine' : (same?.kind ?? '');
+          assert.ok(
+            graver.indexOf(kind) >= graver.indexOf(wanted),
+            `${kind} where the primary has ${wanted}`,
+          );
+        }
+      }
+    }),
+    { numRuns: 500 },
+  );
+});
+
 test('decide() never delivers or defers an infected message, whoever sent it', () => {
   const infected = fc.record({
     kind: fc.constant('infected' as const),

@@ -172,6 +172,26 @@ test('policyFor() takes null in a role for no cap', () => {
   assert.equal(policyFor('a@b.test', policies)['thresholds.spam'].value, 6.5);
 });
 
+test('policyFor() drops nothing on a backup, whoever asks for it, and says so', () => {
+  const text = `default: { virus: discard, thresholds: { discard: 20 } }
+roles: { backup: { thresholds: { discard: 15 } } }
+recipients:
+  drop.test: { thresholds: { discard: 12 } }
+`;
+  const backup = policyFor('a@drop.test', policiesOf(text, 'backup'));
+  assert.deepEqual([backup['thresholds.discard'].value, backup.virus.value], [null, 'quarantine']);
+  assert.equal(
+    backup['thresholds.discard'].origin,
+    'role: backup, which drops nothing, over 12 of policies.yaml:4 recipients: drop.test',
+  );
+  assert.equal(
+    backup.virus.origin,
+    'role: backup, which drops nothing, over discard of policies.yaml:1 default',
+  );
+  const primary = policyFor('a@drop.test', policiesOf(text, 'primary'));
+  assert.deepEqual([primary['thresholds.discard'].value, primary.virus.value], [12, 'discard']);
+});
+
 test('outboundPolicyFor() looks up outbound by sender, the rest is default', () => {
   const policies = policiesOf(
     `default: { onUnchecked: { virus: quarantine } }
@@ -191,8 +211,9 @@ recipients:
       policy.retentionDays.value,
     ];
   };
-  assert.deepEqual(rows('a@example.com'), [9, 'discard', 'quarantine', 30]);
-  assert.deepEqual(rows('news@example.com'), [null, 'discard', 'quarantine', 30]);
+  // A backup drops nothing, of what is sent neither.
+  assert.deepEqual(rows('a@example.com'), [9, 'quarantine', 'quarantine', 30]);
+  assert.deepEqual(rows('news@example.com'), [null, 'quarantine', 'quarantine', 30]);
   assert.deepEqual(rows(''), [9, 'quarantine', 'quarantine', 30]);
 });
 

@@ -52,15 +52,19 @@ export type Site = {
 /** As whom sa-learn and spamd work: never root where we are. */
 const worker: User | null = process.getuid?.() === 0 ? nobody() : null;
 
-/** A machine with an empty store of this kind, which ends with the test; `onFolder` gets its folder while it is empty. */
+/**
+ * A machine with an empty store of this kind, which ends with the test; `onFolder` gets its folder while it is empty. `bySocket`:
+ * every server is reached through the file system, also from another network namespace.
+ */
 export async function startSite(
   t: TestContext,
   store: StoreName,
   onFolder: (folder: string) => void = () => undefined,
+  { bySocket = false } = {},
 ): Promise<Site> {
   const folder = publicFolder(t);
   onFolder(folder);
-  const lines = await linesFor[store](t, folder);
+  const lines = await linesFor[store](t, folder, bySocket);
   const siteFolder = join(folder, 'site');
   mkdirSync(siteFolder);
   for (const name of readdirSync('/etc/spamassassin'))
@@ -194,7 +198,7 @@ export async function* only(chunk: Buffer): AsyncGenerator<Buffer> {
   yield chunk;
 }
 
-type Lines = (t: TestContext, folder: string) => Promise<string>;
+type Lines = (t: TestContext, folder: string, bySocket: boolean) => Promise<string>;
 
 const linesFor: Record<StoreName, Lines> = { files: filesLines, postgres: postgresLines, redis: redisLines };
 
@@ -248,12 +252,14 @@ async function postgresLines(t: TestContext, folder: string): Promise<string> {
   ].join('\n');
 }
 
-async function redisLines(t: TestContext, folder: string): Promise<string> {
+async function redisLines(t: TestContext, folder: string, bySocket: boolean): Promise<string> {
   const home = join(folder, 'redis');
   mkdirSync(home);
-  const server = await startRedis({ folder: home, password: 'geheim' });
+  const socket = join(home, 'socket');
+  const settings = [`unixsocket ${socket}`, 'unixsocketperm 777'];
+  const server = await startRedis({ folder: home, password: 'geheim', settings });
   t.after(() => server.stop());
-  const dsn = `server=127.0.0.1:${server.port};password=geheim;database=4`;
+  const dsn = `server=${bySocket ? socket : `127.0.0.1:${server.port}`};password=geheim;database=4`;
   return `bayes_store_module Mail::SpamAssassin::BayesStore::Redis\nbayes_sql_dsn ${dsn}`;
 }
 

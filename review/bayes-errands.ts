@@ -1,0 +1,148 @@
+/**
+ * bayes-errands — what goes from a backup to its primary beside the nightly run: held mail, and what people taught there.
+ *
+ * The same way in both directions: `from` answers for the backup and `to` for the primary, whichever of the two is this
+ * machine. Run every minute. That the other node does not answer is no news: whatever stopped half way goes on the next time.
+ */
+import { hostname } from 'node:os';
+import type { Call } from '../workers/bayes-ssh.ts';
+import type { BayesTrouble } from '../workers/bayes-step.ts';
+import type { Answer, Ask } from '../workers/bayes-wire.ts';
+import type { Log } from '../workers/log.ts';
+import { adoptHead, heldHead, taughtHead, teachHead } from './bayes-mail-answers.ts';
+import type { Taught } from './journal.ts';
+import type { Movable } from './move.ts';
+
+/** What one run came to. */
+export type Errands = {
+  readonly moved: number;
+  readonly taught: number;
+  /** What stopped it, or parts of it. */
+  readonly troubles: readonly BayesTrouble[];
+};
+
+/** Troubles one after the other after which the rest waits for the next run. */
+const troublesMax = 3;
+/** What goes in one question: an answer costs a connection and two processes, whatever is in it. */
+const itemsAtOnce = 50;
+const bytesAtOnce = 64 * 1024 ** 2;
+
+/** Moves what the backup holds, and teaches the primary what the backup was taught. Never rejects. */
+export async function runErrands(from: Call, to: Call, log: Log, signal: AbortSignal): Promise<Errands> {
+  const moved = await carry(log, signal, () => heldErrand(from, to));
+  const taught = await carry(log, signal, () => lessonsErrand(from, to));
+  const troubles = [...moved.troubles, ...taught.troubles];
+  if (moved.done + taught.done > 0)
+    log.info(
+      { moved: moved.done, taught: taught.done },
+      'Carried what the backup held and what it was taught',
+    );
+  return { moved: moved.done, taught: taught.done, troubles };
+}
+
+type Sized = { readonly sizeBytes: number };
+/** Things to carry, and how some of them are carried: gives how many were. */
+type Errand<T extends Sized> = {
+  readonly all: readonly T[];
+  readonly act: (some: readonly T[]) => Promise<number>;
+};
+
+/** Some at once; where that fails each of them alone, so that one that can't be carried keeps nobody. */
+async function carry<T extends Sized>(
+  log: Log,
+  signal: AbortSignal,
+  prepare: () => Promise<Errand<T>>,
+): Promise<{ done: number; troubles: BayesTrouble[] }> {
+  const troubles: BayesTrouble[] = [];
+  let done = 0;
+  let inARow = 0;
+  const attempt = async <R>(act: () => Promise<R>): Promise<R | null> => {
+    if (signal.aborted || inARow >= troublesMax) return null;
+    try {
+      const result = await act();
+      inARow = 0;
+      return result;
+    } catch (cause) {
+      const trouble = troubleOf(cause);
+      log.debug({ ...trouble }, 'Cannot carry from the backup now: tried again in a minute');
+      troubles.push(trouble);
+      inARow++;
+      return null;
+    }
+  };
+  const errand = await attempt(prepare);
+  for (const some of inBatches(errand?.all ?? [])) {
+    const carried = await attempt(async () => errand?.act(some) ?? 0);
+    done += carried ?? 0;
+    if (carried !== null || some.length === 1) continue;
+    for (const one of some) done += (await attempt(async () => errand?.act([one]) ?? 0)) ?? 0;
+  }
+  return { done, troubles };
+}
+
+function* inBatches<T extends Sized>(all: readonly T[]): Generator<readonly T[]> {
+  let some: T[] = [];
+  let bytes = 0;
+  for (const one of all) {
+    if (some.length > 0 && (some.length >= itemsAtOnce || bytes + one.sizeBytes > bytesAtOnce)) {
+      yield some;
+      [some, bytes] = [[], 0];
+    }
+    some.push(one);
+    bytes += one.sizeBytes;
+  }
+  if (some.length > 0) yield some;
+}
+
+async function heldErrand(from: Call, to: Call): Promise<Errand<Movable>> {
+  const { host, items } = heldHead.parse((await ask(from, { name: 'held' })).head);
+  if (items.length === 0) return { all: [], act: async () => 0 };
+  // Nothing is claimed for a primary that is not there.
+  const { host: by } = adoptHead.parse((await ask(to, { name: 'adopt', parameters: { by: host } })).head);
+  return { all: items, act: (some) => moveSome(from, to, by, some) };
+}
+
+async function moveSome(from: Call, to: Call, by: string, some: readonly Movable[]): Promise<number> {
+  const quarantineIds = some.map(({ quarantineId }) => quarantineId);
+  const { payload } = await ask(from, { name: 'held', parameters: { by, quarantineIds } });
+  if (payload === undefined) return 0;
+  const { arrivals } = adoptHead.parse((await ask(to, { name: 'adopt', payload })).head);
+  if (arrivals.length > 0) await ask(from, { name: 'moved', parameters: { by, arrivals } });
+  return arrivals.filter(({ arrival }) => arrival !== 'expired').length;
+}
+
+async function lessonsErrand(from: Call, to: Call): Promise<Errand<Taught>> {
+  const { host, lessons } = taughtHead.parse((await ask(from, { name: 'taught' })).head);
+  return { all: lessons, act: (some) => teachSome(from, to, host, some) };
+}
+
+async function teachSome(from: Call, to: Call, by: string, some: readonly Taught[]): Promise<number> {
+  const parameters = { by, lessons: some.map(({ sha256, as }) => ({ sha256, as })) };
+  const { payload } = await ask(from, { name: 'taught', parameters });
+  if (payload === undefined) return 0;
+  const { taught } = teachHead.parse((await ask(to, { name: 'teach', parameters: { by }, payload })).head);
+  await ask(from, { name: 'learned', parameters });
+  return taught;
+}
+
+class Troubled extends Error {
+  readonly trouble: BayesTrouble;
+
+  constructor(trouble: BayesTrouble) {
+    super(trouble.message);
+    this.trouble = trouble;
+  }
+}
+
+async function ask(call: Call, question: Ask): Promise<Answer> {
+  const parameters = question.parameters ?? { by: hostname() };
+  const outcome = await call({ ...question, parameters });
+  if ('kind' in outcome) throw new Troubled(outcome);
+  return outcome;
+}
+
+function troubleOf(cause: unknown): BayesTrouble {
+  if (cause instanceof Troubled) return cause.trouble;
+  const message = `Cannot understand the other node: ${cause instanceof Error ? cause.message : String(cause)}`;
+  return { kind: 'failed', step: 'answer', message, remedy: 'bring Sluice to one version on both nodes' };
+}

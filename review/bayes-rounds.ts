@@ -1,0 +1,78 @@
+/**
+ * bayes-rounds — what `sluice run bayes` does every minute beside the nightly run, on either node.
+ *
+ * On a primary: fetches from each node of bayes.nodes what that one held and was taught. On a backup that calls by itself
+ * (bayes.primary): hands it over. On every backup: looks how old the map of recipients is. Never rejects; that the other node is
+ * away is a line for debugging, since the nightly run raises the alarm.
+ */
+import { formatNode, type SshNode } from '../rules/node-fields.ts';
+import { domainsOf, staleHours } from '../rules/postfix-backup.ts';
+import { type Call, createCall } from '../workers/bayes-ssh.ts';
+import type { Log } from '../workers/log.ts';
+import type { Site } from '../workers/site.ts';
+import { judgeRecipients } from '../workers/stale-recipients.ts';
+import { createOwnerCall } from './bayes-as-owner.ts';
+import { type Errands, runErrands } from './bayes-errands.ts';
+
+/** What a round works with; `script` is what stands behind node when Sluice is started. */
+export type Round = {
+  readonly site: Site;
+  readonly script: string;
+  readonly log: Log;
+  readonly signal: AbortSignal;
+};
+
+/** What a round came to, by node; empty where there is none to talk to. */
+export type RoundTrip = { readonly node: string; readonly errands: Errands };
+
+/** One round as a function; called again while it is under way, it lets that one go on and does nothing. */
+export function createRounds(round: Round): () => Promise<readonly RoundTrip[]> {
+  let running: Promise<readonly RoundTrip[]> | null = null;
+  return async () => {
+    if (running !== null) return [];
+    running = goRound(round);
+    try {
+      return await running;
+    } finally {
+      running = null;
+    }
+  };
+}
+
+async function goRound(round: Round): Promise<readonly RoundTrip[]> {
+  const { config, configFile } = round.site;
+  const { script, log, signal } = round;
+  if (config.role === 'backup') await lookAtRecipients(round);
+  const here = createOwnerCall({ script, configFile, signal });
+  const { nodes, primary, ssh } = config.bayes;
+  const trips: RoundTrip[] = [];
+  const trip = async (node: SshNode, way: (there: Call) => readonly [from: Call, to: Call]) => {
+    const [from, to] = way(createCall(node, ssh, signal));
+    trips.push({ node: formatNode(node), errands: await runErrands(from, to, log, signal) });
+  };
+  for (const node of nodes) await trip(node, (there) => [there, here]);
+  if (primary !== null) await trip(primary, (there) => [here, there]);
+  return trips;
+}
+
+async function lookAtRecipients({ site, log }: Round): Promise<void> {
+  const { config, policies } = site;
+  const { recipients: file } = config.bayes;
+  if (file === null) return;
+  try {
+    const domains = domainsOf(policies);
+    const { state, ageHours, changed } = await judgeRecipients({
+      file,
+      domains,
+      hours: staleHours,
+      now: Date.now(),
+    });
+    if (!changed) return;
+    const about = { file, ageHours: ageHours === null ? null : Math.round(ageHours * 10) / 10 };
+    if (state === 'stale')
+      log.warn(about, 'The map of recipients is stale: unknown ones get 450 from now on');
+    else log.info(about, 'The map of recipients is fresh: unknown ones are refused');
+  } catch (cause) {
+    log.warn({ err: cause, file }, 'Cannot keep the table for unknown recipients: the old one holds');
+  }
+}
