@@ -183,6 +183,18 @@ test('offer() passes over what comes while four are waiting, and counts it', asy
   assert.equal((await textsIn(state)).length, 4);
 });
 
+test('offer() holds 8 MiB in memory at most', async (t) => {
+  const reservoir = await opened({ state: temporaryFolder(t), messageBytesMax: 100 * 1024 ** 2 });
+  const large = Buffer.alloc(5 * 1024 ** 2);
+  for (let at = 0; at < 2; at++)
+    reservoir.offer({ sender: '', sizeBytes: large.length, read: () => only(large) });
+  await reservoir.idle();
+  assert.deepEqual(reservoir.counts, { kept: 1, missed: 1, failed: 0 });
+  await settled(reservoir, letter('x'));
+  await reservoir.close();
+  assert.equal(reservoir.counts.kept, 2);
+});
+
 test('offer() reads at once, and never a message that it does not want', async (t) => {
   const state = temporaryFolder(t);
   const reservoir = await opened({ state, capacity: 1, random: numbers(0.9, 0.1) });
