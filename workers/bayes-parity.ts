@@ -5,15 +5,7 @@
  * primary's scores. The primary's own scores are made once for all nodes of a run. What can't be compared is an `unknown`
  * with its reason, never an exception: the sync was good all the same.
  */
-import {
-  compareScores,
-  type NamedThreshold,
-  type Parity,
-  parityJudgementOf,
-  type ParitySummary,
-  type Score,
-  unknownParity,
-} from '../rules/bayes-parity.ts';
+import { compareScores, type NamedThreshold, type Parity, type Score } from '../rules/bayes-parity.ts';
 import type { BayesView } from './bayes-counts.ts';
 import { openScorer, type Scorer } from './bayes-scorer.ts';
 import { readPartHead, readSampleHead, readScores } from './bayes-scores.ts';
@@ -126,45 +118,6 @@ export function sampleAnswer(options: PrimaryOptions | null): Answerer {
     const head = { kind: 'sample', scores, thresholds: own.thresholds };
     return { head, payload: options.sample.read(own.ids) };
   };
-}
-
-/** What is kept of a report: the figures, and what an administrator should hear of; null figures where there is no sample. */
-export function outcomeOfParity(
-  report: ParityReport,
-  node: string,
-  at: number,
-): { readonly parity: ParitySummary | null; readonly warnings: readonly string[] } {
-  switch (report.kind) {
-    case 'off':
-      return { parity: null, warnings: [] };
-    case 'unknown':
-      return {
-        parity: { at, ...unknownParity(report.messages) },
-        warnings: [`${report.message}: ${report.remedy}`],
-      };
-    case 'compared': {
-      const { summary } = report.parity;
-      return { parity: { at, ...summary }, warnings: [...report.warnings, ...warningsOf(summary, node)] };
-    }
-  }
-}
-
-function warningsOf(summary: ParitySummary, node: string): string[] {
-  const { messages, probabilityDiffers, scoreDiffers, flips, notScored } = summary;
-  const details = `see sluice bayes parity`;
-  switch (parityJudgementOf(summary)) {
-    case 'equal':
-      return [];
-    case 'differs':
-      return [
-        `${node} judges otherwise: of ${messages} messages ${probabilityDiffers} have another probability, ` +
-          `${scoreDiffers} another score, ${flips} another verdict: ${details}`,
-      ];
-    case 'unknown':
-      return [
-        `Whether ${node} judges alike is unknown: ${notScored} of ${messages + notScored} messages have no score on both sides: ${details}`,
-      ];
-  }
 }
 
 /** Lists the sample when it is first asked for, and begins to score it then. */

@@ -40,7 +40,7 @@ export async function talk(
   atOnce = 4,
 ): Promise<string[][]> {
   const child = join(import.meta.dirname, 'smtp-child.ts');
-  const [command = '', ...words] = [...from.within, process.execPath, child];
+  const [command = '', ...words]: readonly string[] = [...from.within, process.execPath, child];
   const wanted: Sessions = { host: to.address, atOnce, sessions };
   const running = execute(command, words, { maxBuffer: 2 ** 26 });
   running.child.stdin?.end(JSON.stringify(wanted));

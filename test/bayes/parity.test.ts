@@ -49,8 +49,10 @@ for (const way of ['push', 'fetch'] as const)
     });
     const after = await run(asker, 'parity', '--json');
     assert.equal(after.code, 0, after.out + after.err);
-    const status = await run(primary, 'status');
-    assert.match(status.out, /parity {4}8 of 8 messages scored on both: 0 with another probability/);
+    for (const node of [primary, backup]) {
+      const status = await run(node, 'status');
+      assert.match(status.out, /parity {4}8 of 8 messages scored on both: 0 with another probability/);
+    }
   });
 
 /** A state folder that is another user's, as packages install it. */

@@ -10,13 +10,13 @@ import { parityJudgementOf } from '../../rules/bayes-parity.ts';
 import {
   createFetchedParity,
   createParity,
-  outcomeOfParity,
   type ParityReport,
   type PrimaryOptions,
   sampleAnswer,
   scoreAnswer,
   type SampleSource,
 } from '../../workers/bayes-parity.ts';
+import { outcomeOfParity } from '../../workers/bayes-parity-note.ts';
 import type { Call } from '../../workers/bayes-ssh.ts';
 import { failed, outcomeOf } from '../../workers/bayes-step.ts';
 import { type Answerers, packAsk, packParts, readAnswer, serveAsk } from '../../workers/bayes-wire.ts';
