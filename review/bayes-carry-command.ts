@@ -76,7 +76,7 @@ function saying({ status }: Invocation) {
 }
 
 /** As bayes.nodes has it, or its host alone. */
-function nodeNamed(name: string, nodes: readonly SshNode[]): SshNode {
+export function nodeNamed(name: string, nodes: readonly SshNode[]): SshNode {
   const found = nodes.filter((node) => formatNode(node) === name || node.host === name);
   const [node] = found;
   if (node !== undefined && found.length === 1) return node;

@@ -6,6 +6,7 @@
 import type { Config } from '../rules/config.ts';
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
 import type { Bayes, BayesTrouble, OnStep } from '../workers/bayes.ts';
+import { companionsOf, exportWith } from '../workers/bayes-companions.ts';
 import { type Hello, readHello } from '../workers/bayes-hello.ts';
 import { readRecords } from '../workers/bayes-record.ts';
 import { createCall } from '../workers/bayes-ssh.ts';
@@ -53,9 +54,12 @@ function lessonsText(lessons: number | null): string[] {
   return [`lessons   ${lessons === 0 ? 'none waits' : `${lessons} wait`} for the primary`];
 }
 
-/** A snapshot of the live database. */
+/** A snapshot of the live database, with what travels with it: a backup may fetch it. */
 export function exportBayes(invocation: Invocation): Promise<number> {
-  return tell(invocation, (bayes) => bayes.export({ force: invocation.options.force === true }));
+  const { config, options, status } = invocation;
+  const onStep: OnStep = (step) => status.sayNow(doing[step]);
+  const force = options.force === true;
+  return tell(invocation, (bayes) => exportWith(() => companionsOf(config()), { bayes, force, onStep }));
 }
 
 /** A snapshot in a folder becomes the live database. */

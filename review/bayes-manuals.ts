@@ -147,6 +147,22 @@ export const bayesManuals = [
     exits: carried,
   },
   {
+    name: 'bayes parity',
+    summary: 'compare how this node and the other ones judge the same mail',
+    words: [],
+    about: [
+      'Both nodes score the sample that the primary keeps (bayes.sample) by their local tests; shown are messages with another Bayes probability or score, verdicts that flip, and rules that hit on one side alone. Every good bayes sync and bayes fetch does the same and keeps the figures. Changes nothing.',
+      privileges,
+    ],
+    options: [option('node', 'this one of bayes.nodes alone: as it stands there, or its host'), ...whose],
+    examples: [['bayes parity', 'after a rule was changed on one node']],
+    exits: [
+      [0, 'the nodes judge alike'],
+      [1, 'they do not: what differs is told'],
+      [69, 'unknown: a node could not be reached, or could not score; the remedy is told'],
+    ],
+  },
+  {
     name: 'bayes setup',
     summary: 'show and check each piece that two nodes need for the Bayes sync',
     words: [],

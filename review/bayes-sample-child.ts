@@ -5,8 +5,7 @@
  * ends with 0; else a line on standard error says why not. Reads no configuration, opens nothing before it is the owner.
  */
 import { text } from 'node:stream/consumers';
-import { finished } from 'node:stream/promises';
-import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
 import { pickSample, readSample, type SampleWish } from '../filter/sample-source.ts';
 import { becomeOwner } from '../filter/state-folder.ts';
 import { packParts } from '../workers/bayes-parts.ts';
@@ -23,8 +22,7 @@ async function answer(): Promise<void> {
     process.stdout.end(JSON.stringify(await pickSample(wish, { log: silentLog })));
     return;
   }
-  const parts = Readable.from(packParts(readSample(wish.state, ids, silentLog)), { objectMode: false });
-  await finished(parts.pipe(process.stdout));
+  await pipeline(packParts(readSample(wish.state, ids, silentLog)), process.stdout);
 }
 
 if (process.argv[1] === import.meta.filename)

@@ -1,17 +1,18 @@
 /**
  * bayes-score-answers — what each door answers about scores, and what is done after each sync: the comparison, as this site has it.
  */
+import { hostname } from 'node:os';
 import type { NamedThreshold } from '../rules/bayes-parity.ts';
 import type { Config } from '../rules/config.ts';
 import {
   createFetchedParity,
   createParity,
-  outcomeOfParity,
   type ParityReport,
   type PrimaryOptions,
   sampleAnswer,
   scoreAnswer,
 } from '../workers/bayes-parity.ts';
+import { noteAnswer, outcomeOfParity, tellParity } from '../workers/bayes-parity-note.ts';
 import type { Call } from '../workers/bayes-ssh.ts';
 import type { AfterSync } from '../workers/bayes-sync.ts';
 import type { Answerers } from '../workers/bayes-wire.ts';
@@ -20,8 +21,8 @@ import type { BayesHere } from './bayes-here.ts';
 import { createSampleSource } from './bayes-sample-source.ts';
 
 /** For the door `receive`, on a backup. */
-export function scoringAnswers({ view, signal }: BayesHere): Answerers {
-  return { score: scoreAnswer(view, signal) };
+export function scoringAnswers({ view, folder, signal }: BayesHere): Answerers {
+  return { score: scoreAnswer(view, signal), parity: noteAnswer(folder) };
 }
 
 /** For the door `send`, on a primary. */
@@ -40,7 +41,11 @@ export function parityWith(here: BayesHere): (call: Call) => Promise<ParityRepor
 /** What `syncAll` and `fetchSnapshot` do after each good sync of this run. */
 export function parityAfterSync(here: BayesHere, now: () => number = Date.now): AfterSync {
   const compare = parityWith(here);
-  return async ({ node, call }) => outcomeOfParity(await compare(call), node, now());
+  return async ({ node, call }) => {
+    const { parity, warnings } = outcomeOfParity(await compare(call), node, now());
+    if (parity === null || here.config.role === 'backup') return { parity, warnings };
+    return { parity, warnings: [...warnings, ...(await tellParity(call, { host: hostname(), parity }))] };
+  };
 }
 
 function primaryOptions({ config, view, signal }: BayesHere): PrimaryOptions {

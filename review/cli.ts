@@ -12,6 +12,7 @@ import { version } from '../workers/version.ts';
 import { answerMail } from './bayes-answer-command.ts';
 import { fetchBayes, receiveBayes, sendBayes, syncBayes } from './bayes-carry-command.ts';
 import { exportBayes, restoreBayes, rollBackBayes, showBayes } from './bayes-command.ts';
+import { compareBayes } from './bayes-parity-command.ts';
 import { setUpBayes } from './bayes-setup-command.ts';
 import { check } from './check-command.ts';
 import { type Asked, understand } from './command-line.ts';
@@ -54,6 +55,7 @@ const verbs: Readonly<Record<CommandName, (invocation: Invocation) => Promise<nu
   'bayes answer': answerMail,
   'bayes sync': syncBayes,
   'bayes fetch': fetchBayes,
+  'bayes parity': compareBayes,
   'bayes setup': setUpBayes,
   'bayes receive': receiveBayes,
   'bayes send': sendBayes,

@@ -8,7 +8,7 @@ import { hostname } from 'node:os';
 import type { Config } from '../rules/config.ts';
 import type { Bayes, Companion } from './bayes.ts';
 import { packBundle } from './bayes-bundle.ts';
-import type { Stage } from './bayes-companions.ts';
+import { carries, type Stage } from './bayes-companions.ts';
 import {
   helloOf,
   isBelievable,
@@ -94,11 +94,12 @@ function snapshotAnswer(
     const { newestSeen } = readSnapshotParameters(parameters);
     const after = isBelievable(newestSeen, now()) ? newestSeen : 0;
     requireRole(role, 'primary');
+    const companions = options.companions();
     const newest = await bayes.newestExport();
-    if (newest !== null && isFresh(newest, now()) && newest.manifest.snapshotId >= after)
-      return bundleOf(newest);
+    const isNew = newest !== null && isFresh(newest, now()) && newest.manifest.snapshotId >= after;
+    if (isNew && (await carries(newest, companions))) return bundleOf(newest);
     // Doubts about the database are for whoever administers it: nobody else may force it out.
-    const { snapshot } = orThrow(await bayes.export({ after, companions: options.companions() }));
+    const { snapshot } = orThrow(await bayes.export({ after, companions }));
     return bundleOf(snapshot);
   };
 }

@@ -5,15 +5,26 @@
  * before the database is switched, exchanged by rename after it. A run that is killed in between is finished by the next
  * one. Rejects with BayesFail.
  */
+import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Config } from '../rules/config.ts';
 import { readRecipientsTable } from '../rules/recipients-table.ts';
-import type { Companion } from './bayes-export.ts';
+import type { Bayes } from './bayes.ts';
+import type { Companion, Exported } from './bayes-export.ts';
 import { type Draft, draftFor, drop, endingsOf, install, type NewFile } from './bayes-install.ts';
 import type { Snapshot } from './bayes-snapshots.ts';
-import { BayesFail, failed, messageOf, refused } from './bayes-step.ts';
+import {
+  BayesFail,
+  type BayesTrouble,
+  failed,
+  isTrouble,
+  messageOf,
+  type OnStep,
+  outcomeOf,
+  refused,
+} from './bayes-step.ts';
 import { postmap } from './postmap.ts';
 import { policyProblems } from './site.ts';
 
@@ -48,6 +59,30 @@ export function companionsOf({ policies, policiesNamed, bayes }: Config): Compan
     ...(hasPolicies ? [companion(policiesName, policies)] : []),
     ...(bayes.recipients === null ? [] : [companion(recipientsName, bayes.recipients)]),
   ];
+}
+
+/** An export with what travels along; that a companion is missing is its trouble. */
+export async function exportWith(
+  companions: () => readonly Companion[],
+  { bayes, force, after = 0, onStep }: { bayes: Bayes; force: boolean; after?: number; onStep: OnStep },
+): Promise<Exported | BayesTrouble> {
+  const found = await outcomeOf(onStep, async (step) => {
+    step('companions');
+    return companions();
+  });
+  return isTrouble(found) ? found : bayes.export({ force, after, companions: found });
+}
+
+/** Whether a snapshot has these very files along. */
+export async function carries(snapshot: Snapshot, companions: readonly Companion[]): Promise<boolean> {
+  const { files } = snapshot.manifest;
+  if (files.length !== companions.length + 1) return false;
+  for (const companion of companions) {
+    const digest = createHash('sha256');
+    for await (const chunk of companion.read()) digest.update(chunk);
+    if (files.find(({ name }) => name === companion.name)?.sha256 !== digest.digest('hex')) return false;
+  }
+  return true;
 }
 
 type Piece = { readonly draft: Draft; readonly also: readonly string[] };

@@ -8,7 +8,6 @@ import { createHash } from 'node:crypto';
 import { createWriteStream } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGzip } from 'node:zlib';
 import { judgeSnapshot } from '../rules/bayes-judge.ts';
@@ -98,15 +97,19 @@ async function writeDump(
   let measured: Measured = { kind: 'broken', why: 'it did not end' };
   const dump = measuring(saLearn.backup('backup'), (end) => (measured = end));
   // The header of gzip has room for a time; Node writes none: the same dump has the same digest.
-  const file = await writeInto(
-    draft,
-    dumpName,
-    Readable.from(dump, { objectMode: false }).pipe(createGzip({ level: 6 })),
-  );
+  const file = await writeInto(draft, dumpName, gzipped(dump));
   const found = measured as Measured;
   if (found.kind === 'whole') return { file, figures: found };
   const remedy = 'see what sa-learn prints: sa-learn --backup | head';
   throw failed('backup', `Cannot take the dump of sa-learn: ${found.why}`, remedy);
+}
+
+async function* gzipped(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const gzip = createGzip({ level: 6 });
+  const fed = pipeline(bytes, gzip);
+  fed.catch(() => undefined); // gzip is destroyed by it, so its reader has it, too
+  yield* gzip as AsyncIterable<Buffer>;
+  await fed;
 }
 
 async function writeInto(draft: Draft, name: string, bytes: AsyncIterable<Buffer>): Promise<BundleFile> {

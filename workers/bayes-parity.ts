@@ -5,15 +5,7 @@
  * primary's scores. The primary's own scores are made once for all nodes of a run. What can't be compared is an `unknown`
  * with its reason, never an exception: the sync was good all the same.
  */
-import {
-  compareScores,
-  type NamedThreshold,
-  type Parity,
-  parityJudgementOf,
-  type ParitySummary,
-  type Score,
-  unknownParity,
-} from '../rules/bayes-parity.ts';
+import { compareScores, type NamedThreshold, type Parity, type Score } from '../rules/bayes-parity.ts';
 import type { BayesView } from './bayes-counts.ts';
 import { openScorer, type Scorer } from './bayes-scorer.ts';
 import { readPartHead, readSampleHead, readScores } from './bayes-scores.ts';
@@ -56,6 +48,7 @@ type Own = {
   readonly kind: 'own';
   readonly ids: readonly string[];
   readonly warnings: readonly string[];
+  readonly thresholds: readonly NamedThreshold[];
   readonly scores: Promise<readonly Score[] | BayesTrouble>;
 };
 
@@ -79,7 +72,7 @@ export function createParity(options: PrimaryOptions): (call: Call) => Promise<P
     ]);
     if (isTrouble(here)) return unknown(here, own.ids.length);
     if (isTrouble(there)) return unknown(there, own.ids.length);
-    const compared = compareScores(here, there.scores, options.thresholds());
+    const compared = compareScores(here, there.scores, own.thresholds);
     return { kind: 'compared', parity: compared, warnings: own.warnings };
   };
 }
@@ -122,52 +115,13 @@ export function sampleAnswer(options: PrimaryOptions | null): Answerer {
     const own = orThrow(await ownScores(options)());
     const scores = await own.scores;
     if (isTrouble(scores)) throw failed('parity', scores.message, scores.remedy);
-    const head = { kind: 'sample', scores, thresholds: options.thresholds() };
+    const head = { kind: 'sample', scores, thresholds: own.thresholds };
     return { head, payload: options.sample.read(own.ids) };
   };
 }
 
-/** What is kept of a report: the figures, and what an administrator should hear of; null figures where there is no sample. */
-export function outcomeOfParity(
-  report: ParityReport,
-  node: string,
-  at: number,
-): { readonly parity: ParitySummary | null; readonly warnings: readonly string[] } {
-  switch (report.kind) {
-    case 'off':
-      return { parity: null, warnings: [] };
-    case 'unknown':
-      return {
-        parity: { at, ...unknownParity(report.messages) },
-        warnings: [`${report.message}: ${report.remedy}`],
-      };
-    case 'compared': {
-      const { summary } = report.parity;
-      return { parity: { at, ...summary }, warnings: [...report.warnings, ...warningsOf(summary, node)] };
-    }
-  }
-}
-
-function warningsOf(summary: ParitySummary, node: string): string[] {
-  const { messages, probabilityDiffers, scoreDiffers, flips, notScored } = summary;
-  const details = `see sluice bayes parity`;
-  switch (parityJudgementOf(summary)) {
-    case 'equal':
-      return [];
-    case 'differs':
-      return [
-        `${node} judges otherwise: of ${messages} messages ${probabilityDiffers} have another probability, ` +
-          `${scoreDiffers} another score, ${flips} another verdict: ${details}`,
-      ];
-    case 'unknown':
-      return [
-        `Whether ${node} judges alike is unknown: ${notScored} of ${messages + notScored} messages have no score on both sides: ${details}`,
-      ];
-  }
-}
-
 /** Lists the sample when it is first asked for, and begins to score it then. */
-function ownScores({ view, sample, signal }: PrimaryOptions): () => Promise<Own | BayesTrouble> {
+function ownScores({ view, sample, thresholds, signal }: PrimaryOptions): () => Promise<Own | BayesTrouble> {
   let own: Promise<Own | BayesTrouble> | null = null;
   const begin = () =>
     outcomeOf<Own>(
@@ -176,17 +130,21 @@ function ownScores({ view, sample, signal }: PrimaryOptions): () => Promise<Own 
         step('parity');
         const { ids, warnings } = await sample.list();
         if (ids.length === 0) throw failed('parity', empty, 'wait until mail has come, then run it again');
-        const scores = outcomeOf(
-          () => undefined,
-          async (inner) => {
-            inner('parity');
-            return { kind: 'scores' as const, list: await scoreParts(view, sample.read(ids), signal) };
-          },
-        );
-        const whole = scores.then((scored) => (isTrouble(scored) ? scored : withMissing(ids, scored.list)));
-        return { kind: 'own', ids, warnings, scores: whole };
+        // Its scores are the last thing that is begun: nobody would wait for them if this threw.
+        const levels = thresholds();
+        return { kind: 'own', ids, warnings, thresholds: levels, scores: scoresOf(ids) };
       },
     );
+  const scoresOf = async (ids: readonly string[]): Promise<readonly Score[] | BayesTrouble> => {
+    const scored = await outcomeOf(
+      () => undefined,
+      async (step) => {
+        step('parity');
+        return { kind: 'scores' as const, list: await scoreParts(view, sample.read(ids), signal) };
+      },
+    );
+    return isTrouble(scored) ? scored : withMissing(ids, scored.list);
+  };
   return () => (own ??= begin());
 }
 

@@ -5,7 +5,7 @@
  * refused as a whole, for then the rest is not to be believed either.
  */
 import { z } from 'zod';
-import type { NamedThreshold, Score } from '../rules/bayes-parity.ts';
+import type { NamedThreshold, ParitySummary, Score } from '../rules/bayes-parity.ts';
 import { failed } from './bayes-step.ts';
 
 const idShape = z.string().min(1).max(100);
@@ -35,6 +35,23 @@ const sampleShape = z.discriminatedUnion('kind', [
   }),
 ]);
 
+const count = z.int().nonnegative();
+const noteShape = z.object({
+  host: z.string().max(255),
+  parity: z.object({
+    at: count.optional(),
+    messages: count,
+    probabilityDiffers: count,
+    scoreDiffers: count,
+    flips: count,
+    worst: z.number(),
+    notScored: count,
+  }),
+});
+
+/** What a primary tells a backup of their comparison; `host` as it calls itself with its bundles. */
+export type ParityNote = { readonly host: string; readonly parity: ParitySummary };
+
 /** What the primary says with its sample; `off`: it keeps none. */
 export type SampleHead =
   | { readonly kind: 'off' }
@@ -57,6 +74,11 @@ export function readSampleHead(head: unknown): SampleHead {
 /** Which message a part of the sample is, and its envelope sender. */
 export function readPartHead(head: unknown): { readonly id: string; readonly sender: string } {
   return checked(partShape, head, 'a message of the sample');
+}
+
+/** What a primary tells of a comparison. */
+export function readParityNote(parameters: unknown): ParityNote {
+  return checked(noteShape, parameters, 'the comparison');
 }
 
 function checked<T>(shape: z.ZodType<T>, value: unknown, what: string): T {

@@ -102,7 +102,11 @@ export function judgeSsh(node: string, end: SshEnd, isSent: boolean): BayesTroub
 function judgeConnection(node: string, said: string, under: 'send' | 'answer'): BayesTrouble {
   for (const [pattern, what, remedy] of rows)
     if (pattern.test(said)) return trouble('connect', `Cannot connect to ${node}: ${what}`, remedy);
-  const message = `Cannot go on with ${node}: the connection was lost: ${lastOf(said)}`;
+  // ssh(1) ends so, too, where a signal ended the command, and says nothing then.
+  const last = lastOf(said);
+  const what =
+    last === '' ? 'the connection was lost, or sluice was killed there' : `the connection was lost: ${last}`;
+  const message = `Cannot go on with ${node}: ${what}`;
   return trouble(
     under,
     message,

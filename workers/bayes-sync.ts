@@ -8,6 +8,7 @@
 import { hostname } from 'node:os';
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
 import type { Bayes, BayesStep, BayesTrouble, Companion, Exported } from './bayes.ts';
+import { exportWith } from './bayes-companions.ts';
 import { packBundle } from './bayes-bundle.ts';
 import { isSameContent } from './bayes-dump.ts';
 import {
@@ -125,7 +126,9 @@ async function syncNodes(run: Run, begun: number): Promise<SyncRecord[]> {
   const seen = greetings.map(({ greeting }) =>
     greeting.kind === 'greeting' ? newestSeen(greeting.hello) : 0,
   );
-  const exported = await exportFor(run, Math.max(0, ...seen.filter((id) => isBelievable(id, begun))));
+  const after = Math.max(0, ...seen.filter((id) => isBelievable(id, begun)));
+  const onStep: OnStep = (step) => run.onStep(step, null);
+  const exported = await exportWith(run.companions, { bayes: run.bayes, force: run.force, after, onStep });
   return Promise.all(
     greetings.map(async ({ node, greeting }) => {
       const outcome = await outcomeFor(run, node, greeting, exported);
@@ -144,18 +147,6 @@ async function outcomeFor(
 ): Promise<NodeOutcome> {
   if (greeting.kind !== 'greeting') return greeting;
   return exported.kind === 'exported' ? serve(run, node, greeting, exported) : exported;
-}
-
-async function exportFor(run: Run, after: number): Promise<Exported | BayesTrouble> {
-  const { bayes, force, companions } = run;
-  const found = await outcomeOf(
-    (step) => run.onStep(step, null),
-    async (step) => {
-      step('companions');
-      return { kind: 'companions' as const, list: companions() };
-    },
-  );
-  return found.kind === 'companions' ? bayes.export({ force, after, companions: found.list }) : found;
 }
 
 /** Asks a node who it is. */

@@ -140,7 +140,7 @@ export function keys(way: Way): Fault[] {
     }),
     at(
       'its shell prints first',
-      /answer is "hello"|answer is/,
+      /answer is "hello"|sluice ended there/,
       edited('called', 'authorized_keys', (old) => old.replace('command="', 'command="echo hello; ')),
     ),
   ];

@@ -18,10 +18,25 @@ export function faultsOf(count: number): readonly Fault[] {
   ];
   const more = Array.from({ length: Math.max(0, count - all.length) }, (_, at) => chance(at));
   if (count >= all.length) return [...all, ...more];
-  // A few of each kind, spread evenly.
-  return Array.from({ length: count }, (_, at) => all[Math.floor((at * all.length) / count)]).filter(
-    (fault): fault is Fault => fault !== undefined,
+  return someOf(all, count);
+}
+
+/** As many of each kind, the rest kills; spread over both ways. */
+function someOf(all: readonly Fault[], count: number): Fault[] {
+  const others = [...new Set(all.map(({ kind }) => kind))].filter((kind) => kind !== 'killed');
+  const each = Math.max(1, Math.floor((count * 0.7) / others.length));
+  const chosen = others.flatMap((kind, at) => spread(all, kind, each, at));
+  return [...chosen, ...spread(all, 'killed', Math.max(1, count - chosen.length), 1)];
+}
+
+function spread(all: readonly Fault[], kind: string, count: number, from: number): Fault[] {
+  const those = all.filter((fault) => fault.kind === kind);
+  const start = (from * those.length) >> 1;
+  const picked = Array.from(
+    { length: Math.min(count, those.length) },
+    (_, at) => those[(start + Math.floor((at * those.length) / count)) % those.length],
   );
+  return picked.filter((fault): fault is Fault => fault !== undefined);
 }
 
 /** A fault that chance picks: a cut somewhere, a kill at some instant. */

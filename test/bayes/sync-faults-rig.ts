@@ -9,6 +9,7 @@ import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { hash } from 'node:crypto';
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -43,6 +44,8 @@ export type FaultRig = {
   /** The next content of the primary, another one than the backup's. */
   turn(): Manifest;
   hold(content: Content): void;
+  /** An hour later: whoever fetches gets no export of a few minutes ago. */
+  later(): void;
   /** What the last turn gave it. */
   holdAgain(): void;
   /** Octets that the largest connection of an undisturbed run has carried, and how long that took. */
@@ -117,6 +120,7 @@ export async function startFaultRig(t: TestContext): Promise<FaultRig> {
       return contents[held];
     },
     holdAgain: () => hold(held),
+    later: () => ageExports(primary),
     usual: {
       push: { up: 0, down: 0 },
       pull: { up: 0, down: 0 },
@@ -174,7 +178,9 @@ async function prepareContents(
   t: TestContext,
   primary: BayesNode,
 ): Promise<Record<'spammy' | 'hammy', Manifest>> {
-  mkdirSync(join(primary.site.folder, 'bayes', 'kept-empty'), { mode: 0o777 });
+  const empty = join(primary.site.folder, 'bayes', 'kept-empty');
+  mkdirSync(empty);
+  chmodSync(empty, 0o777);
   const make = async (content: Content, kind: 'spam' | 'ham', count: number, figures: object) => {
     const { folder, manifest } = await snapshotOf(t, dumpOf(wordsOf(kind, count), figures));
     const said = await primary.sluice(['bayes', 'restore', folder, '--force']);
@@ -200,7 +206,7 @@ function point({ site }: BayesNode, name: string): void {
   renameSync(join(home, '.next'), join(home, 'current'));
 }
 
-/** As if the last one had been an hour ago: whoever fetches gets no export of a few minutes ago. */
+/** As if the last one had been an hour ago. */
 function ageExports({ site }: BayesNode): void {
   const home = join(site.options.folder, 'exported');
   for (const name of existsSync(home) ? readdirSync(home) : []) {
@@ -257,7 +263,7 @@ function askWithoutEnd(t: TestContext, backup: BayesNode): FaultRig['scans'] {
       const [answer = ''] = await scoresOf(backup, [letter]).catch((cause: unknown) => [String(cause)]);
       count += 1;
       if (!/ BAYES_(?:00|9\d+)$/.test(answer)) failures.push(answer);
-      await delay(100);
+      await delay(200);
     }
   })();
   t.after(async () => {

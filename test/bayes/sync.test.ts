@@ -35,7 +35,14 @@ for (const way of ['push', 'fetch'] as const)
     assert.match(out, / now: .*, Sluice .*\n {2}counts +300 spam, 300 ham, 40 tokens/);
     const again = await go();
     assert.equal(again.code, 0, again.out + again.err);
+    // Fetched again within minutes it is the very same snapshot, unless what travels along is another one by now.
+    assert.match(again.out, way === 'push' ? /: done in/ : /: in place already/);
     assert.ok(isSameContent(await backup.site.figures(), sent));
+    if (way === 'push') return;
+    writeFileSync(primary.policies, 'default: { thresholds: { tag: 1.75 } }\n');
+    const third = await go();
+    assert.match(third.out, /: done in/, third.out + third.err);
+    assert.match(readFileSync(backup.policies, 'utf8'), /1\.75/);
   });
 
 test('policies and the map of recipients travel along; a bundle with bad ones is refused before anything is switched', async (t) => {
@@ -109,6 +116,31 @@ test('what is wrong on the way leaves the old database, names its step and remed
   const ran = await run(primary, 'sync', '--now');
   assert.equal(ran.code, 0, ran.out + ran.err);
   assert.ok(isSameContent(await backup.site.figures(), await primary.site.figures()));
+});
+
+test('a node that can not be reached keeps no other from its snapshot; --node asks one alone', async (t) => {
+  const pair = await taught(t, 'push');
+  const { primary, backup, sshd } = pair;
+  const dead = 'root@127.0.0.2:9';
+  const [ssh = ''] = sshOf(pair);
+  primary.configure({ role: 'primary', bayes: [ssh, `nodes: ["${dead}", "root@127.0.0.1:${sshd.port}"]`] });
+  const both = await run(primary, 'sync', '--now', '--json');
+  assert.equal(both.code, 69, both.out + both.err);
+  const outcomes = (JSON.parse(both.out) as SyncRecord[]).map(({ node, outcome, step }) => [
+    node,
+    outcome,
+    step,
+  ]);
+  assert.deepEqual(outcomes, [
+    [dead, 'failed', 'connect'],
+    [`root@127.0.0.1:${sshd.port}`, 'done', null],
+  ]);
+  assert.ok(isSameContent(await backup.site.figures(), await primary.site.figures()));
+  const one = await run(primary, 'sync', '--now', '--node', '127.0.0.2');
+  assert.deepEqual([one.code, one.out.trim().split('\n').length], [69, 2], one.out + one.err);
+  const none = await run(primary, 'sync', '--now', '--node', 'mx9');
+  assert.equal(none.code, 64);
+  assert.match(none.err, /root@127\.0\.0\.2:9, root@127\.0\.0\.1/);
 });
 
 test('two at once on the primary: one does it, the other is told to wait', async (t) => {

@@ -2,7 +2,7 @@
  * bayes-export — snapshots of a live database (DB_File, real sa-learn), kept, judged, packed and received elsewhere.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, readFileSync, realpathSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
@@ -52,6 +52,19 @@ test('export() refuses what is empty, too young, or has lost messages, and tells
     /refused at judge: .*404 spam messages learned, the last snapshot had 450/,
   );
   assert.match(await refusal(true), /404 spam messages/);
+});
+
+test('export() tells that sa-learn broke off, and keeps nothing of it', async (t) => {
+  const site = await startSite(t, 'files');
+  await given(t, site, wordsOf('spam'));
+  // sa-learn makes a lock beside the database, and may not here.
+  const live = realpathSync(join(site.folder, 'bayes', 'current'));
+  chmodSync(live, 0o500);
+  const outcome = await bayesOf(site).export();
+  chmodSync(live, 0o700);
+  assert.ok(outcome.kind === 'failed' && outcome.step === 'backup', JSON.stringify(outcome));
+  assert.match(outcome.message, /sa-learn .*ended with/);
+  assert.deepEqual(readdirSync(join(site.options.folder, 'exported')), []);
 });
 
 test('export(): of two at once one says that the other is under way', async (t) => {
