@@ -16,6 +16,7 @@ import { bayesHere } from './bayes-here.ts';
 import { type PeerState, peersText, recordsText } from './bayes-nodes-text.ts';
 import { bayesText } from './bayes-text.ts';
 import type { Invocation } from './invocation.ts';
+import { countTaught } from './journal.ts';
 
 type Outcome = Awaited<ReturnType<Bayes['export' | 'restore' | 'rollback' | 'status']>>;
 
@@ -29,8 +30,10 @@ export async function showBayes(invocation: Invocation): Promise<number> {
   const nodes = config.role === 'primary' ? config.bayes.nodes : [config.bayes.primary ?? []].flat();
   if (nodes.length > 0) status.sayNow('asking the other nodes');
   const peers = await Promise.all(nodes.map((node) => peerState(node, config)));
-  if (options.json === true) printJson({ ...outcome, records, peers });
-  else print([bayesText(outcome), ...recordsText(records, Date.now()), ...peersText(peers)].join('\n'));
+  const lessons = config.role === 'backup' ? await countTaught(config.state) : null;
+  const told = [bayesText(outcome), ...lessonsText(lessons), ...recordsText(records, Date.now())];
+  if (options.json === true) printJson({ ...outcome, lessons, records, peers });
+  else print([...told, ...peersText(peers)].join('\n'));
   return exitCodeOf(outcome);
 }
 
@@ -43,6 +46,12 @@ async function peerState(node: SshNode, { bayes: { ssh } }: Config): Promise<Pee
     async () => ({ kind: 'hello', hello: readHello(orThrow(await call({ name: 'hello' })).head) }),
   );
   return { node: formatNode(node), answer };
+}
+
+/** What people taught a backup and the primary does not know yet. */
+function lessonsText(lessons: number | null): string[] {
+  if (lessons === null) return [];
+  return [`lessons   ${lessons === 0 ? 'none waits' : `${lessons} wait`} for the primary`];
 }
 
 /** A snapshot of the live database, with what travels with it: a backup may fetch it. */

@@ -27,6 +27,7 @@ import { findUser, processListeningOn } from '../workers/local-process.ts';
 import { silentLog } from '../workers/log.ts';
 import type { Site } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
+import { checkRole } from './check-role.ts';
 import { countOf, type FindingGroup, formatGroup, formatSummary } from './check-text.ts';
 import { type Invocation, type Options, UsageError } from './invocation.ts';
 import type { StatusLine } from './progress.ts';
@@ -43,10 +44,11 @@ export async function check({ options, site: read, status, print, printJson }: I
     throw new UsageError(`--probe: "${options.probe}" is no address: write user@domain`);
   const site = read();
   const asRoot = await lookAsRoot(site.config, options, status);
+  const role = await checkRole(site.config, options, Date.now());
   const files = filesOf(site);
   if (existsSync(site.config.state)) becomeOwner(site.config.state, silentLog);
   const groups: FindingGroup[] = [];
-  for (const { name, doing, find } of partsOf(site, files, options, asRoot)) {
+  for (const { name, doing, find } of partsOf(site, files, options, { spamd: asRoot, role })) {
     status.sayNow(doing);
     const group = { name, findings: await find() };
     groups.push(group);
@@ -62,7 +64,10 @@ function partsOf(
   site: Site,
   files: readonly SiteFile[],
   options: Options,
-  spamdAsRoot: ReadonlyMap<Address, readonly Finding[]>,
+  asRoot: {
+    readonly spamd: ReadonlyMap<Address, readonly Finding[]>;
+    readonly role: readonly Finding[] | null;
+  },
 ): Part[] {
   const { config, policies } = site;
   const { clamd, spamd, scan, limits } = config;
@@ -90,12 +95,13 @@ function partsOf(
         if (!scan.spam) return [off('scan.spam', 'no message is checked for spam')];
         const ask = async (address: Address) => [
           ...(await checkSpamd(address, demands)),
-          ...(spamdAsRoot.get(address) ?? []),
+          ...(asRoot.spamd.get(address) ?? []),
         ];
         return each(spamd, ask);
       },
     },
     ...redisOf(config),
+    ...roleOf(config, asRoot.role),
     {
       name: 'Return smtpd',
       doing: 'talking to the return smtpd',
@@ -108,6 +114,12 @@ function partsOf(
       find: async () => checkPostfixFolder(options['postfix-config'] ?? null, config, policies),
     },
   ];
+}
+
+function roleOf({ role }: Config, findings: readonly Finding[] | null): Part[] {
+  if (findings === null) return [];
+  const name = role === 'backup' ? 'Role: backup' : 'Backup nodes';
+  return [{ name, doing: 'looking at the other node', find: async () => findings }];
 }
 
 function redisOf(config: Config): Part[] {

@@ -1,8 +1,8 @@
 /**
  * bayes-alarm — when somebody must be told of the Bayes sync: a run that did not succeed, a database that grows old.
  *
- * Hides what counts: another run under way is no failure, a clock ahead makes nothing old, and a node that never got a
- * database grows old from the day on which it is watched. Pure: records and time are arguments.
+ * Hides what counts: another run under way is no failure, nor is one that was cut short and will be begun anew; a clock ahead makes
+ * nothing old, and a node that never got a database grows old from the day on which it is watched. Pure: records and time are arguments.
  */
 
 /** What is known of one node's database. */
@@ -36,15 +36,20 @@ export type AlarmTerms = {
   readonly watchedSince: number;
   /** When another node with the same Redis last served a night: it knows, and raises the alarm. */
   readonly elsewhereAt: number | null;
+  /** The planned time of a night that was begun and not ended: it will be run again; null: none. */
+  readonly openNight: number | null;
   /** What to do about a database that is old. */
   readonly remedy: string;
 };
+
+/** Nobody has come back to a night for so long: nobody will. */
+const openMsMax = 2 * 3_600_000;
 
 const hourMs = 3_600_000;
 
 /** Everything that is wrong now; a node can have both. */
 export function troublesOf(seen: readonly SeenNode[], terms: AlarmTerms): Trouble[] {
-  return seen.flatMap((one) => [...failureOf(one), ...ageOf(one, terms)]);
+  return seen.flatMap((one) => [...failureOf(one, terms), ...ageOf(one, terms)]);
 }
 
 /** Which troubles are new, and which of those that were told are over. */
@@ -65,9 +70,10 @@ export function isBusy({ outcome, step }: Pick<NonNullable<SeenNode['last']>, 'o
   return outcome === 'refused' && step === 'lock';
 }
 
-function failureOf({ node, last }: SeenNode): Trouble[] {
+function failureOf({ node, last }: SeenNode, { now, openNight }: AlarmTerms): Trouble[] {
   if (last === null || last.outcome === 'done' || last.outcome === 'already' || isBusy(last)) return [];
-  const { outcome, step, message, remedy } = last;
+  const { at, outcome, step, message, remedy } = last;
+  if (openNight !== null && at >= openNight && now - at < openMsMax) return [];
   const what = `${outcome} at ${step ?? 'an unknown step'}: ${message ?? 'no reason was given'}`;
   return [{ node, kind: 'failed', message: what, remedy: remedy ?? 'see the log' }];
 }

@@ -70,6 +70,7 @@ export async function openBayesPart(
     ...watchOptions(config, given),
     folder,
     elsewhereAt: () => schedule?.elsewhereAt() ?? null,
+    openNight: () => openNightOf(nights),
   });
   // What was there before the first run is no event of this process.
   await watch.look();
@@ -149,6 +150,12 @@ async function scheduleOf(
   return schedule;
 }
 
+/** Null too where the memory of nights can't be asked: then an alarm is better than none. */
+async function openNightOf(nights: Nights): Promise<number | null> {
+  const last = (await nights.recall().catch(() => [])).at(-1);
+  return last === undefined || last.served ? null : last.planned;
+}
+
 /** Of the node that was served longest ago; one that never was has no last run. */
 function lastRunOf(records: readonly SyncRecord[], nodes: readonly string[] | null): number | null {
   const runs = records.filter((record) => !isBusy(record));
@@ -165,8 +172,8 @@ async function runNight(
 ): Promise<NightOutcome> {
   try {
     const records = await runSync(signal);
-    await watch.look();
     if (signal.aborted) return 'stopped';
+    await watch.look();
     return records.length > 0 && records.every(isBusy) ? 'busy' : 'done';
   } catch (cause) {
     if (signal.aborted) return 'stopped';

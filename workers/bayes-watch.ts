@@ -29,6 +29,8 @@ export type WatchOptions = {
   readonly status: (() => Promise<BayesStatus | BayesTrouble>) | null;
   readonly hours: number;
   readonly elsewhereAt: () => number | null;
+  /** The planned time of a night that was begun and not ended. */
+  readonly openNight: () => Promise<number | null>;
   /** Whom to write to, and how; null: nobody. */
   readonly mail: { readonly to: string; readonly send: Notice; readonly host: string } | null;
   readonly log: Log;
@@ -57,7 +59,7 @@ const remedies = {
 
 /** Nothing is looked at before the first `look`. */
 export function createBayesWatch(options: WatchOptions): BayesWatch {
-  const { folder, role, nodes, hours, elsewhereAt, log, now = Date.now } = options;
+  const { folder, role, nodes, hours, elsewhereAt, openNight, log, now = Date.now } = options;
   const standing = createStanding(options);
   const tellRuns = createRunTeller(log);
   const post = createPost(options);
@@ -73,8 +75,10 @@ export function createBayesWatch(options: WatchOptions): BayesWatch {
     told ??= await readTold(folder);
     const before = JSON.stringify(told);
     for (const { node } of seen) told.watched[node] ??= now();
+    const open = await openNight();
     const terms = (node: string): AlarmTerms => ({
       now: now(),
+      openNight: open,
       hours,
       elsewhereAt: elsewhereAt(),
       watchedSince: Math.min(told?.watched[node] ?? now(), now()),

@@ -22,9 +22,22 @@ export function settingIn(folder: string, name: string): { value: string; place:
   return found;
 }
 
-function configFiles(folder: string): string[] {
+/** Every line that begins with one of the names, as SpamAssassin reads them: .pre files first. `value`: the rest of the line. */
+export function linesNamed(
+  folder: string,
+  names: readonly string[],
+): { readonly name: string; readonly value: string; readonly place: string }[] {
+  return [...configFiles(folder, '.pre'), ...configFiles(folder)].flatMap((file) =>
+    linesOf(file).flatMap((line, at) => {
+      const [, name, value = ''] = /^\s*(\w+)(?:\s+([^#]*?))?\s*(?:#.*)?$/.exec(line) ?? [];
+      return name !== undefined && names.includes(name) ? [{ name, value, place: `${file}:${at + 1}` }] : [];
+    }),
+  );
+}
+
+function configFiles(folder: string, ending = '.cf'): string[] {
   try {
-    const names = readdirSync(folder).filter((name) => name.endsWith('.cf'));
+    const names = readdirSync(folder).filter((name) => name.endsWith(ending));
     return names.toSorted().map((name) => join(folder, name));
   } catch {
     return []; // not to be read: the default is as good a guess as any

@@ -18,7 +18,7 @@ _sluice() {
         else
             case $word in
                 --config=*) config=("$word") ;;
-                --config | --to | --from | --limit | --before | --output | --all-matching | --confirm | --scanners | --feed | --part | --recipient | --probe | --clamd-config | --postfix-config | --spamd-user | --spamd-config | --sql | --write)
+                --config | --to | --from | --limit | --before | --output | --all-matching | --confirm | --scanners | --feed | --part | --role | --primary | --recipient | --probe | --clamd-config | --postfix-config | --spamd-user | --spamd-config | --sql | --write | --node)
                     option=$word ;;
                 -*) ;;
                 *) given+=("$word") ;;
@@ -31,7 +31,7 @@ _sluice() {
     [[ ${given[0]-} != help ]] || given=("${given[@]:1}")
     for at in 1 2; do
         case "${given[*]:0:at}" in
-            'run' | 'check' | 'postfix' | 'scan' | 'policy explain' | 'policy check' | 'quarantine list' | 'quarantine search' | 'quarantine show' | 'quarantine release' | 'quarantine delete' | 'quarantine learn' | 'quarantine export' | 'queue status' | 'bayes status' | 'bayes export' | 'bayes restore' | 'bayes rollback' | 'history' | 'import amavis' | 'completion')
+            'run' | 'check' | 'postfix' | 'scan' | 'policy explain' | 'policy check' | 'quarantine list' | 'quarantine search' | 'quarantine show' | 'quarantine release' | 'quarantine delete' | 'quarantine learn' | 'quarantine export' | 'queue status' | 'bayes status' | 'bayes export' | 'bayes restore' | 'bayes rollback' | 'bayes answer' | 'bayes sync' | 'bayes fetch' | 'bayes parity' | 'bayes setup' | 'bayes receive' | 'bayes send' | 'history' | 'import amavis' | 'completion')
                 command="${given[*]:0:at}" given=("${given[@]:at}") ;;
         esac
         [[ -z $command ]] || break
@@ -54,6 +54,8 @@ _sluice() {
                 wanted='lmtp smtp' ;;
             'postfix --part')
                 wanted='main master commands' ;;
+            'postfix --role')
+                wanted='primary backup' ;;
             'quarantine list --before' | 'quarantine search --before')
                 wanted=':quarantineId' ;;
             'quarantine export --output')
@@ -74,6 +76,30 @@ _sluice() {
                 wanted=':user' ;;
             'bayes rollback --spamd-config')
                 wanted=':folder' ;;
+            'bayes sync --spamd-user')
+                wanted=':user' ;;
+            'bayes sync --spamd-config')
+                wanted=':folder' ;;
+            'bayes fetch --spamd-user')
+                wanted=':user' ;;
+            'bayes fetch --spamd-config')
+                wanted=':folder' ;;
+            'bayes parity --spamd-user')
+                wanted=':user' ;;
+            'bayes parity --spamd-config')
+                wanted=':folder' ;;
+            'bayes setup --spamd-user')
+                wanted=':user' ;;
+            'bayes setup --spamd-config')
+                wanted=':folder' ;;
+            'bayes receive --spamd-user')
+                wanted=':user' ;;
+            'bayes receive --spamd-config')
+                wanted=':folder' ;;
+            'bayes send --spamd-user')
+                wanted=':user' ;;
+            'bayes send --spamd-config')
+                wanted=':folder' ;;
             'import amavis --sql' | 'import amavis --write')
                 wanted=':file' ;;
         esac
@@ -82,7 +108,7 @@ _sluice() {
             '') wanted='--help --version' ;;
             'run') wanted='--scanners --config --json --help' ;;
             'check') wanted='--probe --clamd-config --postfix-config --spamd-user --spamd-config --config --json --help' ;;
-            'postfix') wanted='--feed --part --config --json --help' ;;
+            'postfix') wanted='--feed --part --role --primary --config --json --help' ;;
             'scan') wanted='--to --from --config --json --help' ;;
             'policy explain') wanted='--config --json --help' ;;
             'policy check') wanted='--config --json --help' ;;
@@ -98,6 +124,13 @@ _sluice() {
             'bayes export') wanted='--force --spamd-user --spamd-config --config --json --help' ;;
             'bayes restore') wanted='--force --spamd-user --spamd-config --config --json --help' ;;
             'bayes rollback') wanted='--spamd-user --spamd-config --config --json --help' ;;
+            'bayes answer') wanted='--config --json --help' ;;
+            'bayes sync') wanted='--now --node --force --spamd-user --spamd-config --config --json --help' ;;
+            'bayes fetch') wanted='--force --spamd-user --spamd-config --config --json --help' ;;
+            'bayes parity') wanted='--node --spamd-user --spamd-config --config --json --help' ;;
+            'bayes setup') wanted='--keys --spamd-user --spamd-config --config --json --help' ;;
+            'bayes receive') wanted='--spamd-user --spamd-config --config --json --help' ;;
+            'bayes send') wanted='--spamd-user --spamd-config --config --json --help' ;;
             'history') wanted='--limit --before --config --json --help' ;;
             'import amavis') wanted='--sql --write --config --json --help' ;;
             'completion') wanted='--config --json --help' ;;
@@ -108,13 +141,13 @@ _sluice() {
             'policy') wanted='explain check' ;;
             'quarantine') wanted='list search show release delete learn export' ;;
             'queue') wanted='status' ;;
-            'bayes') wanted='status export restore rollback' ;;
+            'bayes') wanted='status export restore rollback answer sync fetch parity setup receive send' ;;
             'import') wanted='amavis' ;;
         esac
     else
         case "$command:${#given[@]}" in
             'run:0')
-                wanted='all filter worker' ;;
+                wanted='all filter worker bayes' ;;
             'scan:0')
                 wanted=':file' ;;
             'quarantine show:0')

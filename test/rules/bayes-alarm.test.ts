@@ -7,7 +7,14 @@ import { type AlarmTerms, newsOf, type SeenNode, type Trouble, troublesOf } from
 
 const hourMs = 3_600_000;
 const now = Date.UTC(2026, 10, 22, 12, 0);
-const terms: AlarmTerms = { now, hours: 26, watchedSince: now - hourMs, elsewhereAt: null, remedy: 'do it' };
+const terms: AlarmTerms = {
+  now,
+  hours: 26,
+  watchedSince: now - hourMs,
+  elsewhereAt: null,
+  openNight: null,
+  remedy: 'do it',
+};
 const good = { at: now - hourMs, outcome: 'done', step: null, message: null, remedy: null } as const;
 const bad = {
   ...good,
@@ -28,6 +35,19 @@ const states: readonly [string, Partial<SeenNode>, Partial<AlarmTerms>, readonly
     ['failed refused at judge: Cannot connect: mend it'],
   ],
   ['one that found another run', { last: { ...bad, outcome: 'refused', step: 'lock' } }, {}, []],
+  ['one that was cut short: the night is open', { last: bad }, { openNight: bad.at - 60_000 }, []],
+  [
+    'one that failed before the night that is open',
+    { last: bad },
+    { openNight: bad.at + 60_000 },
+    ['failed failed at connect: Cannot connect: mend it'],
+  ],
+  [
+    'one of a night that nobody ends',
+    { last: { ...bad, at: now - 2 * hourMs } },
+    { openNight: now - 3 * hourMs },
+    ['failed failed at connect: Cannot connect: mend it'],
+  ],
   ['exactly 26 hours old', { takenAt: now - 26 * hourMs }, {}, []],
   [
     'a millisecond older',

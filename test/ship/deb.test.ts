@@ -21,6 +21,7 @@ import {
 } from 'node:fs';
 import { basename, join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
+import { freePort } from '../../demo/daemon.ts';
 import { version } from '../../workers/version.ts';
 import { createTree, isLong, top, type Tree } from './debian.ts';
 import { type Jail, type Jailed, startJail } from './jail.ts';
@@ -127,6 +128,34 @@ suite('the Debian package', () => {
     await filter.stop();
     await worker.stop();
     assert.equal(heldItems(), 2);
+  });
+
+  test('the Bayes part runs under the restrictions of sluice-bayes.service, and can work as other users', async () => {
+    const unit = readUnit(at('/lib/systemd/system/sluice-bayes.service'));
+    const [port, state] = [await freePort(), '/var/lib/sluice'];
+    const before = ownership(state);
+    const part = await startJail({
+      folder: around.folder,
+      root: tree.root,
+      user: 0,
+      command: unit.one('ExecStart').split(' '),
+      allowed: unit.allowed(),
+      capabilities: unit.one('CapabilityBoundingSet').split(' '),
+      env: { SLUICE_ROLE: 'backup', SLUICE_HEALTH_BAYES: `127.0.0.1:${port}` },
+      writable: { [state]: at(state) },
+      isUp: () =>
+        fetch(`http://127.0.0.1:${port}/healthz`).then(
+          ({ ok }) => ok,
+          () => false,
+        ),
+    });
+    // As sa-learn is run, and as what belongs to the mail's side is done.
+    const become =
+      'process.setgroups([1]); process.setgid(1); process.setuid(1); console.log(process.getuid())';
+    assert.equal(part.exec('/usr/lib/sluice/node', '-e', become).stdout, '1\n');
+    assert.equal(ownership(state), before);
+    assert.equal(ownership(`${state}/bayes`), 'root:root 700');
+    await part.stop();
   });
 
   test('a unix socket as docs/deploy.md tells it: for Postfix alone, and without chown', async () => {

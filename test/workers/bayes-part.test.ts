@@ -152,7 +152,13 @@ test('openBayesPart() aborts a run when it is told to end, and begins it anew af
   await first.drain();
   assert.ok(site.lines.some((line) => line.includes('"outcome":"stopped"')));
   await site.start();
-  await eventually(() => runs === 2);
+  await eventually(() => site.lines.some((line) => line.includes('"outcome":"done","ms"')));
+  assert.equal(runs, 2);
+  // Being told to end is no trouble.
+  assert.deepEqual(
+    site.lines.filter((line) => line.includes('"alarm":true')),
+    [],
+  );
 });
 
 test('openBayesPart() runs errands again and again, and tells an error once', async (t) => {

@@ -45,6 +45,7 @@ async function setUp(t: TestContext, more: Partial<WatchOptions> = {}) {
       status: null,
       hours: 26,
       elsewhereAt: () => null,
+      openNight: async () => null,
       mail: {
         to: 'admin@example.com',
         send: createNotice({ address: smtpd.address, hostname: 'mx1.example.com' }),

@@ -1,0 +1,13 @@
+/**
+ * rounds-child — one round of what `sluice run bayes` does every minute, in the namespace in which it runs.
+ *
+ * Standard output: what it came to, as JSON.
+ */
+import { createRounds } from '../../review/bayes-rounds.ts';
+import { silentLog } from '../../workers/log.ts';
+import { readSite } from '../../workers/site.ts';
+
+const [configFile, script = ''] = process.argv.slice(2);
+const { signal } = new AbortController();
+const rounds = createRounds({ site: readSite(configFile, {}), script, log: silentLog, signal });
+process.stdout.write(JSON.stringify(await rounds()));

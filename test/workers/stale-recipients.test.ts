@@ -1,0 +1,92 @@
+/**
+ * stale-recipients — which table Postfix finds, with the real postmap: by the map's age, whole at any moment, made again where it is not.
+ */
+import assert from 'node:assert/strict';
+import { execFile } from 'node:child_process';
+import { readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type TestContext, test } from 'node:test';
+import { promisify } from 'node:util';
+import { judgeRecipients } from '../../workers/stale-recipients.ts';
+import { temporaryFolder } from '../filter/store-rig.ts';
+
+const hourMs = 3_600_000;
+const domains = ['empty.example'];
+
+type Rig = {
+  readonly folder: string;
+  readonly file: string;
+  readonly now: number;
+  judge(): ReturnType<typeof judgeRecipients>;
+  age(hours: number): void;
+  ask(key: string): Promise<string>;
+};
+
+function rigIn(t: TestContext): Rig {
+  const folder = temporaryFolder(t);
+  const file = join(folder, 'known');
+  const now = Date.now();
+  writeFileSync(file, 'anna@example.com x\n');
+  return {
+    folder,
+    file,
+    now,
+    judge: () => judgeRecipients({ file, hours: 26, domains, now }),
+    age(hours) {
+      const then = (now - hours * hourMs) / 1000;
+      utimesSync(file, then, then);
+    },
+    async ask(key) {
+      const asked = promisify(execFile)('/usr/sbin/postmap', ['-q', key, `hash:${file}.stale`], { env: {} });
+      return (await asked.catch(() => ({ stdout: '' }))).stdout.trim();
+    },
+  };
+}
+
+test('judgeRecipients() puts the table by the age of the source: 26 h are fresh, more is stale', async (t) => {
+  const rig = rigIn(t);
+  rig.age(26);
+  assert.deepEqual(await rig.judge(), { state: 'fresh', ageHours: 26, changed: true });
+  assert.deepEqual([await rig.ask('example.com'), await rig.ask('anna@example.com')], ['', '']);
+  assert.equal((await rig.judge()).changed, false, 'once');
+  rig.age(26.1);
+  const stale = await rig.judge();
+  assert.deepEqual([stale.state, stale.changed], ['stale', true]);
+  assert.equal(await rig.ask('anna@example.com'), 'DUNNO');
+  for (const domain of ['example.com', 'empty.example']) assert.match(await rig.ask(domain), /^450 4\.1\.1 /);
+  assert.equal((await rig.judge()).changed, false);
+  rig.age(0);
+  assert.deepEqual(await rig.judge(), { state: 'fresh', ageHours: 0, changed: true });
+  assert.equal(await rig.ask('example.com'), '');
+});
+
+test('judgeRecipients() makes again what is missing or was left half by who died, and leaves nothing else', async (t) => {
+  const rig = rigIn(t);
+  rig.age(30);
+  await rig.judge();
+  // Died behind the first rename: the table is new, its source is not.
+  writeFileSync(`${rig.file}.stale`, 'old');
+  writeFileSync(`${rig.file}.stale.new`, 'half');
+  assert.equal((await rig.judge()).changed, true);
+  rmSync(`${rig.file}.stale.db`);
+  assert.equal((await rig.judge()).changed, true);
+  assert.match(await rig.ask('example.com'), /^450/);
+  assert.deepEqual(readdirSync(rig.folder).toSorted(), ['known', 'known.stale', 'known.stale.db']);
+});
+
+test('judgeRecipients() without a map says so; where postmap fails the old table stays', async (t) => {
+  const rig = rigIn(t);
+  rig.age(30);
+  await rig.judge();
+  const before = process.env.MAIL_CONFIG;
+  process.env.MAIL_CONFIG = join(rig.folder, 'nowhere');
+  t.after(() => {
+    if (before === undefined) delete process.env.MAIL_CONFIG;
+    else process.env.MAIL_CONFIG = before;
+  });
+  rig.age(0);
+  await assert.rejects(rig.judge(), /^TempFail: Cannot make the table .*known\.stale: /);
+  assert.match(await rig.ask('example.com'), /^450/);
+  rmSync(rig.file);
+  assert.deepEqual(await rig.judge(), { state: 'missing', ageHours: null, changed: false });
+});
