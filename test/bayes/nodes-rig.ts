@@ -272,7 +272,7 @@ function withFewRules(home: string): string[] {
 
 function configurationOf(name: BayesNode['name'], sshFolder: string, store: StoreName): Tree {
   const [key, knownHosts] = [join(sshFolder, 'key'), join(sshFolder, 'known_hosts')];
-  const ssh = { key, knownHosts, connectSeconds: 5, deadlineSeconds: 120 };
+  const ssh = { key, knownHosts, connectSeconds: 5, deadlineSeconds: 1200 };
   const bayes = { ssh, redisScratch: store === 'redis' ? 5 : null };
   return { role: name, state: 'state', spamd: '127.0.0.1:783', scan: { virus: false }, bayes };
 }

@@ -47,7 +47,7 @@ function silentAt(label: string, way: Way, after: number): Fault {
   const limit = (deadlineSeconds: number) => ({ bayes: { ssh: { deadlineSeconds } } });
   const expected = failsToConnect(/no whole answer within 15 s|timed out/);
   return fault('unreachable', label, way, expected, ({ proxies }, { caller }, sync) =>
-    configured(caller, limit(15), limit(120), () =>
+    configured(caller, limit(15), limit(1200), () =>
       spoiled(proxies[way], { way: after === 0 ? 'up' : bulkWay(way), after, ending: 'silent' }, () =>
         sync(way),
       ),
