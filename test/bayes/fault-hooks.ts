@@ -62,9 +62,13 @@ registerHooks({
   },
 });
 
+let isDone = false;
+
 Object.assign(globalThis, {
   sluiceTestStep(step: string) {
-    if (step !== SLUICE_TEST_STEP) return;
+    // A step may begin for each piece that is sent.
+    if (step !== SLUICE_TEST_STEP || isDone) return;
+    isDone = true;
     writeFileSync(join(home, 'reached'), `${step}\n`, { flag: 'a' });
     actions[SLUICE_TEST_DO ?? '']?.();
   },
