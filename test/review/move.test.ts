@@ -2,7 +2,7 @@
  * move — what a backup held is at the primary afterwards, once, with everything that is known of it.
  */
 import assert from 'node:assert/strict';
-import { existsSync, rmSync, truncateSync } from 'node:fs';
+import { existsSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { runErrands } from '../../review/bayes-errands.ts';
@@ -293,6 +293,24 @@ test('runErrands() carries many at once; what is broken keeps nobody from the wa
   );
   const there = await waiting(primary);
   assert.deepEqual(there.toSorted(), ids.filter((id) => !broken.includes(id)).toSorted());
+});
+
+test('runErrands() lets items that the primary refuses stand in the way of no other for long', async (t) => {
+  const nodes = await openNodes(t);
+  const { backup, primary } = nodes;
+  const ids: string[] = [];
+  for (let at = 0; at < 12; at++) ids.push(await put(backup, [`u${at}@example.com`], `Q${at}`));
+  // As where their folders on the primary's disk can't be read: the newest, which are listed first.
+  const refused = ids.slice(-4);
+  for (const id of refused) {
+    const folder = join(primary.state, 'quarantine', id.slice(0, 2), id);
+    mkdirSync(folder, { recursive: true });
+    writeFileSync(join(folder, 'item.json'), '{}');
+  }
+  let moved = 0;
+  for (let run = 0; run < 20 && moved < 8; run++) moved += (await carry(nodes)).moved;
+  assert.equal(moved, 8);
+  assert.deepEqual((await waiting(primary)).toSorted(), ids.slice(0, 8).toSorted());
 });
 
 test('takeOut() gives an item on its way to one primary to no other, unless that one is silent for a day', async (t) => {
