@@ -29,6 +29,8 @@ export function createOwnerCall({ script, configFile, signal }: OwnerProcess): C
         const child = spawn(process.execPath, words, { stdio: 'pipe', signal, killSignal: 'SIGKILL' });
         const { said, ended } = watch(child);
         const sending = send(child, packAsk(ask));
+        // Awaited below; where the child's answer comes first, that one tells of it.
+        sending.catch(() => undefined);
         try {
           const answer = await readAnswer(child.stdout, () => none(said()));
           if (answer.payload !== undefined)

@@ -49,3 +49,20 @@ test('createOwnerCall() says what keeps the child from answering, and what is no
   assert.ok('kind' in stranger);
   assert.match(stranger.message, /Cannot answer "held": not by this door/);
 });
+
+test('createOwnerCall() whose payload breaks off tells it, as a trouble and as nothing else', async (t) => {
+  const primary = await makeSite(t, 'primary');
+  const stray: unknown[] = [];
+  const note = (cause: unknown) => void stray.push(cause);
+  process.on('unhandledRejection', note);
+  t.after(() => process.off('unhandledRejection', note));
+  for (const first of [Buffer.alloc(0), Buffer.from('20 3000\n'), Buffer.alloc(3_000_000, 65)]) {
+    const payload = (async function* broken() {
+      yield first;
+      throw new Error('the connection broke off');
+    })();
+    const outcome = await callOf(primary)({ name: 'adopt', payload });
+    assert.equal('kind' in outcome ? outcome.kind : null, 'failed');
+  }
+  assert.deepEqual(stray, []);
+});
