@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { openQuarantine } from '../../filter/quarantine.ts';
@@ -65,4 +65,15 @@ test('createOwnerCall() whose payload breaks off tells it, as a trouble and as n
     assert.equal('kind' in outcome ? outcome.kind : null, 'failed');
   }
   assert.deepEqual(stray, []);
+});
+
+test('runErrands() leaves no process behind whose answer nobody took', async (t) => {
+  const backup = await makeSite(t, 'backup');
+  await fill(backup, 10, 0);
+  const deaf: Call = async ({ payload }) =>
+    payload === undefined
+      ? { head: { host: 'primary', arrivals: [] } }
+      : { kind: 'failed', step: 'connect', message: 'there is no key', remedy: '' };
+  await runErrands(callOf(backup), deaf, silentLog, noSignal);
+  assert.equal(readFileSync(`/proc/self/task/${process.pid}/children`, 'ascii'), '');
 });
