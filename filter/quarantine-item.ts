@@ -104,6 +104,13 @@ export async function isItem(folder: string, quarantineId: string): Promise<bool
   return found !== null;
 }
 
+/** Resolves where an item is here whole and durable; PermFail or TempFail where it can't be read, or is cut. */
+export async function confirmItem(folder: string, quarantineId: string): Promise<void> {
+  for await (const _ of readMessage(folder, await readItem(folder, quarantineId)));
+  // Whoever wrote it may have died between its rename and this.
+  await syncFolder(dirname(itemFolder(folder, quarantineId)));
+}
+
 /** All recorded changes of state of an item, oldest first. */
 export async function readChanges(folder: string, quarantineId: string): Promise<StateChange[]> {
   const path = join(itemFolder(folder, quarantineId), 'states.jsonl');

@@ -37,8 +37,8 @@ const transitions: Readonly<Record<RecipientState, readonly RecipientState[]>> =
   released: [],
   deleted: [],
   expired: [],
-  // Back only where it certainly did not leave: some other copy of the item was claimed by somebody else.
-  moving: ['moved', 'expired', 'releasing', 'held', 'unconfirmed'],
+  // Never back: the primary may have it.
+  moving: ['moved', 'expired', 'releasing'],
   moved: [],
 };
 

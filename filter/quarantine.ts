@@ -22,6 +22,7 @@ import {
 import {
   type Bytes,
   codeOf,
+  confirmItem,
   isItem,
   prepareFolder,
   type PutStep,
@@ -81,7 +82,7 @@ export interface Quarantine {
   put(item: NewItem, bytes: Bytes): Promise<string>;
   /**
    * Holds what another node held, under the same id, with what became of its copies there: durable when it resolves.
-   * `already`: it is here, or was: nothing is changed. `expired`: nobody can want it any more.
+   * `already`: it is here, whole and durable, or is settled here: nothing is changed. `expired`: nobody can want it any more.
    */
   adopt(story: ItemStory, bytes: Bytes): Promise<'adopted' | 'already' | 'expired'>;
   /** Which of these ledger keys are held (or were: released, deleted and expired ones count). */
@@ -171,19 +172,24 @@ class FolderQuarantine implements Quarantine {
 
   async adopt(story: ItemStory, bytes: Bytes): Promise<'adopted' | 'already' | 'expired'> {
     const { index, folder, now } = this.#parts;
-    const { quarantineId } = story.record;
+    const { quarantineId, slots } = story.record;
     await index.check();
-    if ((await index.slotsOf([quarantineId])).length > 0) return 'already';
-    // A folder without a row: the try before this one died between the two.
-    if (await isItem(folder, quarantineId)) {
-      await indexFolders(this.#parts, [quarantineId]);
+    const isThere = await isItem(folder, quarantineId);
+    const known = await this.#knownSlots(quarantineId, isThere);
+    if (known.length > 0 && !known.some(isWanted)) return 'already';
+    if (isThere) {
+      // Whoever hears "already" removes its octets.
+      await confirmItem(folder, quarantineId);
       return 'already';
     }
-    if (story.record.slots.every(({ expiresAt }) => expiresAt <= now())) return 'expired';
+    if (known.length === 0 && slots.every(({ expiresAt }) => expiresAt <= now())) return 'expired';
     await prepareFolder(folder).catch(failUsing(folder));
     await this.#onStep('prepared');
-    await this.#write(story, bytes);
-    await this.#index(story);
+    // A row whose folder is gone, as with another disk mounted: what was decided here since holds.
+    const whole = known.length === 0 ? story : { ...story, changes: trailOf(known) };
+    await this.#write(whole, bytes);
+    await this.#index(whole);
+    if (known.length > 0) await index.flag(quarantineId, null);
     await this.#onStep('indexed');
     return 'adopted';
   }
@@ -282,6 +288,16 @@ class FolderQuarantine implements Quarantine {
     return this.#recent.find(ledgerKeys, () => readItems(this.#parts.folder));
   }
 
+  /** What the index knows of an item. A folder without a row gets one: the try before this one died between the two. */
+  async #knownSlots(quarantineId: string, isThere: boolean): Promise<SlotRow[]> {
+    const { index } = this.#parts;
+    const known = await index.slotsOf([quarantineId]);
+    if (known.length > 0 || !isThere) return known;
+    const [broken] = await indexFolders(this.#parts, [quarantineId]);
+    if (broken !== undefined) throw new TempFail(`Cannot adopt ${quarantineId}: ${broken.why}`);
+    return index.slotsOf([quarantineId]);
+  }
+
   /** The item that holds these recipients already: a try before this one died, or lost its reply, after the commit. */
   async #adopt(item: NewItem): Promise<string | null> {
     const keys = item.slots.flatMap((slot) => slot.ledgerKey ?? []);
@@ -321,6 +337,15 @@ class FolderQuarantine implements Quarantine {
     if (unindexed.length > 0) await indexFolders(this.#parts, unindexed);
     for (const quarantineId of unindexed) this.#unindexed.delete(quarantineId);
   }
+}
+
+/** Whether somebody may want its octets. */
+function isWanted({ state }: SlotRow): boolean {
+  return state === 'held' || state === 'releasing' || state === 'unconfirmed' || state === 'moving';
+}
+
+function trailOf(rows: readonly SlotRow[]): ItemStory['changes'] {
+  return rows.flatMap(({ trail }) => trail).toSorted((one, other) => one.at - other.at);
 }
 
 function recordOf(item: NewItem, heldAt: number): ItemRecord {

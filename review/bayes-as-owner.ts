@@ -29,6 +29,8 @@ export function createOwnerCall({ script, configFile, signal }: OwnerProcess): C
         const child = spawn(process.execPath, words, { stdio: 'pipe', signal, killSignal: 'SIGKILL' });
         const { said, ended } = watch(child);
         const sending = send(child, packAsk(ask));
+        // Awaited below; where the child's answer comes first, that one tells of it.
+        sending.catch(() => undefined);
         try {
           const answer = await readAnswer(child.stdout, () => none(said()));
           if (answer.payload !== undefined)
@@ -83,17 +85,33 @@ async function send(child: ChildProcess, octets: AsyncIterable<Buffer>): Promise
   stdin.end();
 }
 
-async function* whole(
+/** The payload; whoever leaves it, read or not, leaves no process behind. */
+function whole(
   payload: AsyncIterable<Buffer>,
   child: ChildProcess,
   ended: Promise<void>,
-): AsyncGenerator<Buffer> {
-  try {
-    yield* payload;
-    await ended;
-  } finally {
-    child.kill('SIGKILL');
-  }
+): AsyncIterable<Buffer> {
+  const read = async function* () {
+    try {
+      yield* payload;
+      await ended;
+    } finally {
+      child.kill('SIGKILL');
+    }
+  };
+  const inner = read();
+  return {
+    [Symbol.asyncIterator]: () => ({
+      next: () => inner.next(),
+      async return() {
+        // One that nobody began to read has no end of its own.
+        child.kill('SIGKILL');
+        await ended;
+        await inner.return();
+        return { done: true, value: undefined };
+      },
+    }),
+  };
 }
 
 function none(said: string): BayesFail {

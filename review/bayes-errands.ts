@@ -5,7 +5,7 @@
  * machine. Run every minute. That the other node does not answer is no news: whatever stopped half way goes on the next time.
  */
 import { hostname } from 'node:os';
-import type { Call } from '../workers/bayes-ssh.ts';
+import { type Call, leave } from '../workers/bayes-ssh.ts';
 import type { BayesTrouble } from '../workers/bayes-step.ts';
 import type { Answer, Ask } from '../workers/bayes-wire.ts';
 import type { Log } from '../workers/log.ts';
@@ -115,7 +115,7 @@ async function moveSome(from: Call, to: Call, by: string, some: readonly Movable
   const quarantineIds = some.map(({ quarantineId }) => quarantineId);
   const { payload } = await ask(from, { name: 'held', parameters: { by, quarantineIds } });
   if (payload === undefined) return 0;
-  const { arrivals } = adoptHead.parse((await ask(to, { name: 'adopt', payload })).head);
+  const { arrivals } = adoptHead.parse((await handOn(to, { name: 'adopt', payload })).head);
   if (arrivals.length > 0) await ask(from, { name: 'moved', parameters: { by, arrivals } });
   return arrivals.filter(({ arrival }) => arrival !== 'expired').length;
 }
@@ -124,7 +124,7 @@ async function teachSome(from: Call, to: Call, by: string, some: readonly Taught
   const parameters = { by, lessons: some.map(({ sha256, as }) => ({ sha256, as })) };
   const { payload } = await ask(from, { name: 'taught', parameters });
   if (payload === undefined) return 0;
-  const { taught } = teachHead.parse((await ask(to, { name: 'teach', parameters: { by }, payload })).head);
+  const { taught } = teachHead.parse((await handOn(to, { name: 'teach', parameters: { by }, payload })).head);
   await ask(from, { name: 'learned', parameters });
   return taught;
 }
@@ -143,6 +143,18 @@ async function ask(call: Call, question: Ask): Promise<Answer> {
   const outcome = await call({ ...question, parameters });
   if ('kind' in outcome) throw new Troubled(outcome);
   return outcome;
+}
+
+/** What one node sends goes to the other; where that one does not take it, the process that sends it ends. */
+async function handOn(
+  to: Call,
+  question: Ask & { readonly payload: AsyncIterable<Buffer> },
+): Promise<Answer> {
+  try {
+    return await ask(to, question);
+  } finally {
+    await leave(question.payload);
+  }
 }
 
 function troubleOf(cause: unknown): BayesTrouble {

@@ -78,12 +78,25 @@ function held(desk: MailDesk): Answerer {
 /** Two parts for each item that can leave: its story, its message. */
 async function* stories(desk: MailDesk, by: string, ids: readonly string[]): AsyncGenerator<Part> {
   for (const quarantineId of ids) {
+    if (!(await isWhole(desk, quarantineId))) continue;
     const story = await takeOut(actorOf(by), desk, quarantineId);
     if (story === null) continue;
     const text = Buffer.from(JSON.stringify(story));
     yield { head: { quarantineId }, sizeBytes: text.length, bytes: buffers([text]) };
     const { sizeBytes } = story.record;
     yield { head: { quarantineId }, sizeBytes, bytes: buffers(desk.quarantine.read(quarantineId)) };
+  }
+}
+
+/** What is broken stays here, and keeps no other item from the way. */
+async function isWhole({ quarantine, log }: MailDesk, quarantineId: string): Promise<boolean> {
+  try {
+    for await (const _ of quarantine.read(quarantineId));
+    return true;
+  } catch (cause) {
+    if (!(cause instanceof PermFail)) throw cause;
+    log.error({ err: cause, quarantineId }, 'Cannot move a held item to the primary: it stays here');
+    return false;
   }
 }
 

@@ -3,7 +3,7 @@
  *
  * On a primary: fetches from each node of bayes.nodes what that one held and was taught. On a backup that calls by itself
  * (bayes.primary): hands it over. On every backup: looks how old the map of recipients is. Never rejects; that the other node is
- * away is a line for debugging, since the nightly run raises the alarm.
+ * away is a line for debugging, since the nightly run raises the alarm; what else can't be carried is told once.
  */
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
 import { domainsOf, staleHours } from '../rules/postfix-backup.ts';
@@ -35,6 +35,30 @@ export function createRounds(round: Round): () => Promise<readonly RoundTrip[]> 
       return await running;
     } finally {
       running = null;
+    }
+  };
+}
+
+/**
+ * Tells of each node where something can't be carried though it answers, when that begins and when it is over; kept for the
+ * life of the part.
+ */
+export function createNews(log: Log): (trips: readonly RoundTrip[]) => void {
+  const troubled = new Set<string>();
+  return (trips) => {
+    for (const { node, errands } of trips) {
+      const [trouble] = errands.troubles.filter(({ step }) => step !== 'connect');
+      if (trouble !== undefined && !troubled.has(node)) {
+        troubled.add(node);
+        const { step, message, remedy } = trouble;
+        log.warn(
+          { node, step, problem: message, remedy },
+          'Cannot carry all of what a backup holds and was taught: tried again each minute',
+        );
+      }
+      // A node that is away neither has trouble nor is over it.
+      if (errands.troubles.length === 0 && troubled.delete(node))
+        log.info({ node }, 'What a backup holds and was taught is carried again');
     }
   };
 }

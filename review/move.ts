@@ -25,6 +25,8 @@ export type Arrival = 'adopted' | 'already' | 'expired';
 /** States of a copy that has yet to leave. */
 const leaving = ['held', 'unconfirmed', 'moving'] as const satisfies readonly RecipientState[];
 
+const claimMs = 86_400_000;
+
 /** An item that has yet to leave, and how large it is. */
 export type Movable = { readonly quarantineId: string; readonly sizeBytes: number };
 
@@ -50,39 +52,26 @@ export async function takeOut(
 
 async function claimWhole(actor: Actor, removal: Removal, quarantineId: string): Promise<ItemStory | null> {
   const desk = { quarantine: removal.quarantine };
+  const at = removal.now();
   const { record, slots } = await open(actor, desk, quarantineId);
-  if (slots.some(isBusy)) return null;
-  const mine = await claimCopies(actor, desk, slots, ['held', 'unconfirmed'], 'moving');
+  if (slots.some((slot) => hasToWait(actor, slot, at))) return null;
+  await claimCopies(actor, desk, slots, ['held', 'unconfirmed'], 'moving');
   const now = (await removal.quarantine.get(quarantineId)).slots;
-  // Somebody began to release a copy meanwhile: that comes first, and the item leaves with what it came to.
-  if (now.some((slot) => isBusy(slot) || slot.state === 'held' || slot.state === 'unconfirmed')) {
-    for (const state of ['held', 'unconfirmed'] as const)
-      await putBack(
-        actor,
-        removal,
-        mine.filter((row) => row.state === state),
-        state,
-      );
-    return null;
-  }
+  // Somebody began to release a copy meanwhile: that comes first, and the item leaves with what it came to. What is
+  // claimed stays so: another round may have handed it out, and what was put back could be released on both nodes.
+  const isLeft = ({ state }: SlotRow) => state === 'held' || state === 'unconfirmed';
+  if (now.some((slot) => isLeft(slot) || hasToWait(actor, slot, at))) return null;
   if (!now.some(({ state }) => state === 'moving')) return null;
-  const movedFrom = { node: removal.host, at: removal.now() };
-  return { record: { ...record, movedFrom }, changes: now.flatMap(changesBeforeMoving) };
+  return {
+    record: { ...record, movedFrom: { node: removal.host, at } },
+    changes: now.flatMap(changesBeforeMoving),
+  };
 }
 
-function isBusy({ state }: SlotRow): boolean {
-  return state === 'releasing';
-}
-
-async function putBack(
-  actor: Actor,
-  { quarantine }: Removal,
-  rows: readonly SlotRow[],
-  to: 'held' | 'unconfirmed',
-): Promise<void> {
-  const [{ quarantineId } = { quarantineId: '' }] = rows;
-  const slots = rows.map(({ slot }) => slot);
-  if (slots.length > 0) await quarantine.claim(quarantineId, slots, 'moving', to, actor.name);
+/** It is being released; or another primary may have it, or get it: one that is silent for longer has no claim any more. */
+function hasToWait(actor: Actor, slot: SlotRow, now: number): boolean {
+  if (slot.state === 'releasing') return true;
+  return slot.state === 'moving' && slot.actor !== actor.name && now - slot.at < claimMs;
 }
 
 /** What happened to a copy besides its leaving, as one way without gaps. */
@@ -108,7 +97,9 @@ export async function noteMoved(
   const moved = async () => {
     const { record, slots } = await open(actor, { quarantine }, quarantineId);
     const state = arrival === 'expired' ? 'expired' : 'moved';
-    const mine = await claimCopies(actor, { quarantine }, slots, ['moving'], state);
+    // A primary whose clock is wrong must not make us drop what it did not take.
+    const over = slots.filter(({ expiresAt }) => arrival !== 'expired' || expiresAt <= removal.now());
+    const mine = await claimCopies(actor, { quarantine }, over, ['moving'], state);
     if (mine.length > 0 && state === 'moved')
       await history.record(
         scanRow(record, removal.now()),

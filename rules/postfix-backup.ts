@@ -148,6 +148,11 @@ export function staleTable(text: string, domains: readonly string[], hours: numb
   return `${[...head('the map of relay recipients is stale'), ...lines].join('\n')}\n`;
 }
 
+/** Whether the source of a map has no address in it: then the map knows nothing, and must refuse nobody. */
+export function namesNobody(text: string): boolean {
+  return keysOf(text).length === 0;
+}
+
 /** The same table while the map is fresh: it says nothing about anybody. */
 export function freshTable(): string {
   return `${head('the map of relay recipients is fresh').join('\n')}\n`;

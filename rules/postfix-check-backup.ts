@@ -28,6 +28,7 @@ export function checkBackup(check: Check): Finding[] {
     ...checkServices(check),
     ...checkOverlap(check),
     ...checkSize(check),
+    ...checkAge(check),
   ];
   return found.length > 0 ? found : [ok('Postfix is set up as a backup MX', check.site.main.file)];
 }
@@ -185,4 +186,13 @@ function checkSize({ site }: Check): Finding[] {
   if (size.where !== null) return [];
   const what = `message_size_limit = ${size.value} (default): whether the primary has the same nobody can tell`;
   return [warn(what, site.main.file, "write the primary's own: postconf -h message_size_limit there")];
+}
+
+/** Without it Sluice knows of no map: none comes with a sync, and the table for a stale one is never exchanged. */
+function checkAge({ config }: Check): Finding[] {
+  if (config.bayes.recipients !== null) return [];
+  const what =
+    'bayes.recipients is null: no map of recipients comes with a sync, and nobody looks how old it is';
+  const remedy = `write into sluice.yaml, on the primary with its own map: bayes: { recipients: ${recipientsFile(config)} }`;
+  return [warn(what, null, remedy)];
 }

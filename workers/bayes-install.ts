@@ -49,9 +49,12 @@ export async function draftFor(target: string, bytes: Buffer, otherwise: NewFile
   }
 }
 
-/** Exchanges; `also` are endings of files that belong to it (`.db`) and go along. */
+/**
+ * Exchanges; `also` are endings of files that belong to it (`.db`) and go along, before it: a new source beside an old table
+ * would look fresh.
+ */
 export async function install({ target, path }: Draft, also: readonly string[] = []): Promise<void> {
-  for (const ending of ['', ...also]) await rename(`${path}${ending}`, `${target}${ending}`);
+  for (const ending of [...also, '']) await rename(`${path}${ending}`, `${target}${ending}`);
   await sync(dirname(target));
 }
 

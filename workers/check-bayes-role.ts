@@ -12,6 +12,7 @@ import type { Config } from '../rules/config.ts';
 import { type Finding, ok, warn } from '../rules/finding.ts';
 import { isInNetwork, prefixOf } from '../rules/network.ts';
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
+import { namesNobody, staleHours } from '../rules/postfix-backup.ts';
 import { accessFiles, type Backup, checkBackups } from '../rules/postfix-check-peer.ts';
 import type { BayesStatus, BayesTrouble } from './bayes.ts';
 import { checkAutoLearn } from './check-bayes-called.ts';
@@ -50,7 +51,7 @@ async function checkBackup({ bayes }: Config, { siteFolder, status, now }: RoleS
     checkAutoLearn(settingIn(siteFolder, 'bayes_auto_learn')?.value),
     ...checkReputation(siteFolder),
     await checkAge(status, now, hours),
-    ...(bayes.recipients === null ? [] : [checkMap(bayes.recipients, now, hours)]),
+    ...(bayes.recipients === null ? [] : [checkMap(bayes.recipients, now)]),
     ...(bayes.primary === null ? [] : await checkWay(bayes.ssh, [bayes.primary])),
   ];
 }
@@ -102,16 +103,25 @@ async function checkAge(status: RoleSite['status'], now: number, hours: number):
   return age > hours * hourMs ? warn(what, found.place, bring) : ok(what, found.place);
 }
 
-/** Over the alarm's age Postfix says 450 to those whom it does not know. */
-function checkMap(file: string, now: number, hours: number): Finding {
+/** Where it is stale, Postfix says 450 to those whom it does not know (stale-recipients.ts). */
+function checkMap(file: string, now: number): Finding {
   const bring = 'see on the primary that bayes.recipients names its map, then sluice bayes sync --now';
   const found = statSync(file, { throwIfNoEntry: false });
   if (found === undefined) return warn('The map of relay recipients is not here yet', file, bring);
   const age = Math.max(0, now - found.mtimeMs);
   const what = `The map of relay recipients is ${Math.floor(age / hourMs)} h old`;
-  return age > hours * hourMs
-    ? warn(`${what}: unknown recipients are deferred, not refused`, file, bring)
-    : ok(what, file);
+  const cost = 'unknown recipients are deferred, not refused';
+  if (isEmptyMap(file)) return warn(`The map of relay recipients names nobody: ${cost}`, file, bring);
+  return age > staleHours * hourMs ? warn(`${what}: ${cost}`, file, bring) : ok(what, file);
+}
+
+function isEmptyMap(file: string): boolean {
+  try {
+    return namesNobody(readFileSync(file, 'utf8'));
+  } catch {
+    // Not ours to read: Postfix reads its table, and its age is known.
+    return false;
+  }
 }
 
 /** Key and pinned host keys; a way that is closed costs no mail. */

@@ -11,21 +11,39 @@ const timeoutMs = 60_000;
 
 /** Resolves with null once the table is made; else with why not: no Postfix here, or what postmap said. */
 export async function postmap(source: string): Promise<null | 'unavailable' | { readonly problem: string }> {
-  const mailConfig = process.env.MAIL_CONFIG;
-  const env = {
-    PATH: '/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin',
-    LC_ALL: 'C',
-    ...(mailConfig === undefined ? {} : { MAIL_CONFIG: mailConfig }),
-  };
-  const run = async (command: string, ...words: readonly string[]) =>
-    (await promisify(execFile)(command, words, { env, cwd: '/', timeout: timeoutMs })).stdout;
   try {
-    const type = (await run('postconf', '-h', 'default_database_type')).trim();
-    await run('postmap', `${type}:${source}`);
+    await run('postmap', `${await typeHere()}:${source}`);
     return null;
   } catch (cause) {
     if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return 'unavailable';
     const said = cause instanceof Error && 'stderr' in cause ? String(cause.stderr).trim() : String(cause);
     return { problem: said.split('\n').at(-1) ?? '' };
   }
+}
+
+const endsOfTypes: Readonly<Record<string, string>> = {
+  hash: '.db',
+  btree: '.db',
+  lmdb: '.lmdb',
+  cdb: '.cdb',
+};
+
+/** What a table that Postfix asks now has behind the name of its source; null where that can't be told. */
+export async function tableEnd(): Promise<string | null> {
+  const type = await typeHere().catch(() => null);
+  return type === null ? null : (endsOfTypes[type] ?? null);
+}
+
+async function typeHere(): Promise<string> {
+  return (await run('postconf', '-h', 'default_database_type')).trim();
+}
+
+async function run(command: string, ...words: readonly string[]): Promise<string> {
+  const mailConfig = process.env.MAIL_CONFIG;
+  const env = {
+    PATH: '/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin',
+    LC_ALL: 'C',
+    ...(mailConfig === undefined ? {} : { MAIL_CONFIG: mailConfig }),
+  };
+  return (await promisify(execFile)(command, words, { env, cwd: '/', timeout: timeoutMs })).stdout;
 }

@@ -5,11 +5,11 @@
  * reads the one or the other and notices by itself (DATABASE_README). Whoever calls it may die at any time, and need not run for
  * Postfix to answer: what was last in place holds.
  */
-import { readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { chmod, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { freshTable, staleEnd, staleTable } from '../rules/postfix-backup.ts';
+import { freshTable, namesNobody, staleEnd, staleTable } from '../rules/postfix-backup.ts';
 import { TempFail } from './fail.ts';
-import { postmap } from './postmap.ts';
+import { postmap, tableEnd } from './postmap.ts';
 
 /** Which table is in place; `missing`: there is no map. `changed`: this call put it there. */
 export type RecipientsAge = {
@@ -21,8 +21,9 @@ export type RecipientsAge = {
 const hourMs = 3_600_000;
 
 /**
- * Puts the right table beside the map whose source is `file`; its age is that of the source. `domains`: relayed ones, whether
- * the map has somebody in them or not. Rejects where a file or postmap fails, and leaves the table that was there.
+ * Puts the right table beside the map whose source is `file`; its age is that of the source, and one that names nobody is
+ * stale. `domains`: relayed ones, whether the map has somebody in them or not. Rejects where a file or postmap fails, and
+ * leaves the table that was there.
  */
 export async function judgeRecipients(options: {
   readonly file: string;
@@ -34,18 +35,21 @@ export async function judgeRecipients(options: {
   const found = await stat(file).catch(orNull);
   if (found === null) return { state: 'missing', ageHours: null, changed: false };
   const ageHours = (now - found.mtimeMs) / hourMs;
-  const state = ageHours > hours ? 'stale' : 'fresh';
-  const wanted = state === 'stale' ? staleTable(await readFile(file, 'utf8'), domains, hours) : freshTable();
+  const text = await readFile(file, 'utf8');
+  // One that was made to have one before the first sync is new, and would refuse everybody.
+  const state = ageHours > hours || namesNobody(text) ? 'stale' : 'fresh';
+  const wanted = state === 'stale' ? staleTable(text, domains, hours) : freshTable();
   const changed = await installTable(`${file}${staleEnd}`, wanted);
   return { state, ageHours, changed };
 }
 
 /** Makes it the table at `path`, if it is not; true where it was not. */
 async function installTable(path: string, text: string): Promise<boolean> {
-  const made = await tablesOf(path);
-  if (made.length > 0 && (await readFile(path, 'utf8').catch(orNull)) === text) return false;
+  if ((await isMade(path)) && (await readFile(path, 'utf8').catch(orNull)) === text) return false;
   const next = `${path}.new`;
-  await writeFile(next, text, { mode: 0o644 });
+  await writeFile(next, text);
+  // postmap gives the table the mode of its source; a service's umask would leave it to root.
+  await chmod(next, 0o644);
   const outcome = await postmap(next);
   if (outcome !== null) {
     const problem = outcome === 'unavailable' ? 'there is no Postfix here' : outcome.problem;
@@ -55,6 +59,12 @@ async function installTable(path: string, text: string): Promise<boolean> {
   // The source last: whoever dies before it does all of it again.
   await rename(next, path);
   return true;
+}
+
+/** Whether there is a table of the type that Postfix asks now: an upgrade of the system may bring another. */
+async function isMade(path: string): Promise<boolean> {
+  const [made, end] = [await tablesOf(path), await tableEnd()];
+  return end === null ? made.length > 0 : made.includes(`${path}${end}`);
 }
 
 /** What postmap made of a source: .db, .lmdb, .cdb, or a pair. */

@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { chmodSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { test } from 'node:test';
 import { openQuarantine } from '../../filter/quarantine.ts';
@@ -48,4 +48,32 @@ test('createOwnerCall() says what keeps the child from answering, and what is no
   const stranger = await callOf(primary)({ name: 'held' });
   assert.ok('kind' in stranger);
   assert.match(stranger.message, /Cannot answer "held": not by this door/);
+});
+
+test('createOwnerCall() whose payload breaks off tells it, as a trouble and as nothing else', async (t) => {
+  const primary = await makeSite(t, 'primary');
+  const stray: unknown[] = [];
+  const note = (cause: unknown) => void stray.push(cause);
+  process.on('unhandledRejection', note);
+  t.after(() => process.off('unhandledRejection', note));
+  for (const first of [Buffer.alloc(0), Buffer.from('20 3000\n'), Buffer.alloc(3_000_000, 65)]) {
+    const payload = (async function* broken() {
+      yield first;
+      throw new Error('the connection broke off');
+    })();
+    const outcome = await callOf(primary)({ name: 'adopt', payload });
+    assert.equal('kind' in outcome ? outcome.kind : null, 'failed');
+  }
+  assert.deepEqual(stray, []);
+});
+
+test('runErrands() leaves no process behind whose answer nobody took', async (t) => {
+  const backup = await makeSite(t, 'backup');
+  await fill(backup, 10, 0);
+  const deaf: Call = async ({ payload }) =>
+    payload === undefined
+      ? { head: { host: 'primary', arrivals: [] } }
+      : { kind: 'failed', step: 'connect', message: 'there is no key', remedy: '' };
+  await runErrands(callOf(backup), deaf, silentLog, noSignal);
+  assert.equal(readFileSync(`/proc/self/task/${process.pid}/children`, 'ascii'), '');
 });

@@ -310,3 +310,13 @@ for (const { plant, master: spoil = (text: string) => text, level, what, remedy 
     assert.match(found[0]?.where ?? '', /^(?:main|master)\.cf(?::\d+)?$/);
   });
 }
+
+test('checkPostfix() of a backup without bayes.recipients says that nobody looks how old its map is', () => {
+  const { main, master } = pastedBackup();
+  const blind = configOf('role: backup');
+  const at = main.replaceAll('/etc/postfix/known', '/etc/postfix/relay_recipients');
+  const [found, ...others] = findings(at, master, blind);
+  assert.deepEqual(others, []);
+  assert.match(found?.what ?? '', /^bayes\.recipients is null: .*nobody looks how old/);
+  assert.match(found?.remedy ?? '', /recipients: \/etc\/postfix\/relay_recipients/);
+});

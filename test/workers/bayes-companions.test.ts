@@ -19,7 +19,9 @@ import { type TestContext, test } from 'node:test';
 import type { Config } from '../../rules/config.ts';
 import { parseConfig } from '../../rules/config.ts';
 import { companionsOf, stageCompanions } from '../../workers/bayes-companions.ts';
+import { draftFor, install } from '../../workers/bayes-install.ts';
 import type { Manifest } from '../../workers/bayes-manifest.ts';
+import { temporaryFolder } from '../filter/store-rig.ts';
 
 type Files = Readonly<Record<string, string>>;
 
@@ -142,3 +144,14 @@ function configOf(text: string): Config {
   if (config === null) throw new Error(JSON.stringify(problems));
   return config;
 }
+
+test('install() exchanges the table before its source, whose time says how old the table is', async (t) => {
+  const target = join(temporaryFolder(t), 'recipients');
+  const draft = await draftFor(target, Buffer.from('anna@example.com x\n'), { gid: null, mode: 0o644 });
+  writeFileSync(`${draft.path}.db`, 'new table');
+  writeFileSync(`${target}.db`, 'old table');
+  // As one that dies before the source: its exchange fails.
+  mkdirSync(join(target, 'in the way'), { recursive: true });
+  await assert.rejects(install(draft, ['.db']));
+  assert.equal(readFileSync(`${target}.db`, 'utf8'), 'new table');
+});

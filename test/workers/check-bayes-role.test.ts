@@ -166,6 +166,12 @@ const mistakes: readonly Mistake[] = [
     /^warn The map of relay recipients is 30 h old: unknown recipients are deferred, not refused \[recipients\]/,
   ],
   [
+    'the map of recipients is empty',
+    'backup',
+    ({ write }) => write('recipients', '# nobody yet\n'),
+    /^warn The map of relay recipients names nobody: unknown recipients are deferred, not refused \[recipients\]/,
+  ],
+  [
     'the map of recipients is missing',
     'backup',
     ({ file }) => rmSync(file('recipients')),

@@ -3,7 +3,7 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -58,6 +58,36 @@ test('judgeRecipients() puts the table by the age of the source: 26 h are fresh,
   rig.age(0);
   assert.deepEqual(await rig.judge(), { state: 'fresh', ageHours: 0, changed: true });
   assert.equal(await rig.ask('example.com'), '');
+});
+
+test('judgeRecipients() takes a map that names nobody for stale, however new it is', async (t) => {
+  const rig = rigIn(t);
+  for (const text of ['', '# nobody yet\n\n']) {
+    writeFileSync(rig.file, text);
+    rig.age(0);
+    assert.equal((await rig.judge()).state, 'stale');
+    assert.match(await rig.ask('empty.example'), /^450 4\.1\.1 /);
+  }
+  writeFileSync(rig.file, 'anna@example.com x\n');
+  rig.age(0);
+  assert.equal((await rig.judge()).state, 'fresh');
+});
+
+test('judgeRecipients() makes a table that Postfix and people can read, whatever the umask', async (t) => {
+  const before = process.umask(0o077);
+  t.after(() => process.umask(before));
+  const rig = rigIn(t);
+  await rig.judge();
+  for (const end of ['.stale', '.stale.db']) assert.equal(statSync(`${rig.file}${end}`).mode & 0o777, 0o644);
+});
+
+test('judgeRecipients() makes the table anew where Postfix takes another type by now', async (t) => {
+  const rig = rigIn(t);
+  await rig.judge();
+  // As after an upgrade of the system: the table that is there is of the type of before.
+  renameSync(`${rig.file}.stale.db`, `${rig.file}.stale.lmdb`);
+  assert.equal((await rig.judge()).changed, true);
+  assert.equal(existsSync(`${rig.file}.stale.db`), true);
 });
 
 test('judgeRecipients() makes again what is missing or was left half by who died, and leaves nothing else', async (t) => {
