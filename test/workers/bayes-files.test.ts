@@ -2,11 +2,12 @@
  * bayes-files — the contract of restore and roll-back on DB_File, and a spamd that is asked all the while.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { declareContract, declareScans } from './bayes-contract.ts';
-import { bayesOf, dumpOf, snapshotOf, startSite, wordsOf } from './bayes-rig.ts';
+import { bayesOf, dumpOf, given, snapshotOf, startSite, wordsOf } from './bayes-rig.ts';
 
 declareContract('files');
 declareScans('files');
@@ -25,4 +26,46 @@ test('restore() on files says how to prepare a bayes_path without the link, and 
   const outcome = await bayesOf(site).restore(next.folder);
   assert.ok(outcome.kind === 'failed' && outcome.step === 'prepare', JSON.stringify(outcome));
   assert.match(outcome.remedy, /ln -s/);
+});
+
+test("rollback() on files follows no name that leads out of its folder: the generations are another user's", async (t) => {
+  const site = await startSite(t, 'files');
+  const [home, outside] = [join(site.folder, 'bayes'), join(site.folder, 'outside')];
+  await given(t, site, wordsOf('spam'));
+  mkdirSync(outside);
+  writeFileSync(join(outside, 'bayes_toks'), '');
+  writeFileSync(join(home, 'current', 'replaced'), '../outside\n');
+  const outcome = await bayesOf(site).rollback();
+  assert.ok(outcome.kind === 'refused' && outcome.step === 'rollback', JSON.stringify(outcome));
+  assert.deepEqual(readdirSync(outside), ['bayes_toks']);
+});
+
+test('restore() on files writes nothing where a link takes the place of what it has loaded', async (t) => {
+  const site = await startSite(t, 'files');
+  const [home, outside] = [join(site.folder, 'bayes'), join(site.folder, 'outside')];
+  await given(t, site, wordsOf('spam'));
+  const before = await site.figures();
+  mkdirSync(outside);
+  const known = readdirSync(home);
+  const onStep = (step: string) => {
+    if (step !== 'mark') return;
+    const [loaded = ''] = readdirSync(home).filter((name) => !known.includes(name));
+    renameSync(join(home, loaded), join(site.folder, 'elsewhere'));
+    symlinkSync(outside, join(home, loaded));
+  };
+  const next = await snapshotOf(t, dumpOf(wordsOf('ham')), { snapshotId: Date.now() + 1000 });
+  const outcome = await bayesOf(site, { onStep }).restore(next.folder);
+  assert.ok(outcome.kind === 'failed' && outcome.step === 'mark', JSON.stringify(outcome));
+  assert.deepEqual(readdirSync(outside), []);
+  assert.deepEqual(await site.figures(), before);
+});
+
+test('status() on files is not held up by a pipe in place of a mark', async (t) => {
+  const site = await startSite(t, 'files');
+  await given(t, site, wordsOf('spam'));
+  const mark = join(site.folder, 'bayes', 'current', 'snapshot.json');
+  rmSync(mark);
+  execFileSync('mkfifo', [mark]);
+  const outcome = await bayesOf(site).status();
+  assert.ok(outcome.kind === 'status' && outcome.standing.current?.mark === null, JSON.stringify(outcome));
 });
