@@ -11,6 +11,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -142,3 +143,17 @@ function configOf(text: string): Config {
   if (config === null) throw new Error(JSON.stringify(problems));
   return config;
 }
+
+test('companionsOf() takes a plain file alone, and none beyond bayes.sizeMax', (t) => {
+  const { config, policies, recipients } = siteIn(t);
+  writeFileSync(policies, '');
+  symlinkSync('/dev/zero', recipients);
+  assert.throws(() => companionsOf(config), {
+    step: 'companions',
+    message: /relay_recipients: it is no plain file/,
+  });
+  rmSync(recipients);
+  writeFileSync(recipients, '');
+  truncateSync(recipients, config.bayes.sizeMax + 1);
+  assert.throws(() => companionsOf(config), { step: 'companions', message: /bayes\.sizeMax is/ });
+});
