@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { packBundle } from '../../workers/bayes-bundle.ts';
 import { declareContract, declareScans } from './bayes-contract.ts';
 import { bayesOf, dumpOf, given, snapshotOf, startSite, wordsOf } from './bayes-rig.ts';
 
@@ -68,4 +69,26 @@ test('status() on files is not held up by a pipe in place of a mark', async (t) 
   execFileSync('mkfifo', [mark]);
   const outcome = await bayesOf(site).status();
   assert.ok(outcome.kind === 'status' && outcome.standing.current?.mark === null, JSON.stringify(outcome));
+});
+
+test('receive() tells its own trouble, not that old snapshots could not be removed; after the switch that is a warning', async (t) => {
+  const site = await startSite(t, 'files');
+  await given(t, site, wordsOf('spam'));
+  const received = join(site.folder, 'state', 'received');
+  const receiveWhile = async (at: string, snapshotId: number) => {
+    const next = await snapshotOf(t, dumpOf(wordsOf('ham')), { snapshotId });
+    const onStep = (step: string) => {
+      if (step !== at) return;
+      renameSync(received, `${received}-${at}`);
+      writeFileSync(received, '');
+    };
+    const outcome = await bayesOf(site, { onStep }).receive(packBundle(next));
+    rmSync(received);
+    return outcome;
+  };
+  const failed = await receiveWhile('load', Date.now() + 1000);
+  assert.ok(failed.kind === 'failed' && !/scandir/.test(failed.message), JSON.stringify(failed));
+  const done = await receiveWhile('install', Date.now() + 2000);
+  assert.ok(done.kind === 'restored', JSON.stringify(done));
+  assert.match(done.companions.warnings.join(), /^Cannot remove old snapshots: ENOTDIR/);
 });
