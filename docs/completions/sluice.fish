@@ -75,7 +75,7 @@ complete -c sluice -n '__sluice_just quarantine' -a delete -d 'delete held messa
 complete -c sluice -n '__sluice_just quarantine' -a learn -d 'teach SpamAssassin: spam, ham, or forget it again'
 complete -c sluice -n '__sluice_just quarantine' -a export -d 'the message itself, as it was scanned'
 complete -c sluice -n '__sluice_just queue' -a status -d 'what waits in Redis for workers, and which workers are alive'
-complete -c sluice -n '__sluice_just bayes' -a status -d 'which Bayes database is in place here, and which snapshots are kept'
+complete -c sluice -n '__sluice_just bayes' -a status -d 'which Bayes database is in place here, which snapshots are kept, and how the other nodes stand'
 complete -c sluice -n '__sluice_just bayes' -a export -d 'take a snapshot of the Bayes database, and keep it'
 complete -c sluice -n '__sluice_just bayes' -a restore -d 'put a snapshot in place of the Bayes database'
 complete -c sluice -n '__sluice_just bayes' -a rollback -d 'put the Bayes database back that was there before the last restore'
