@@ -9,7 +9,7 @@ import type { Call } from '../workers/bayes-ssh.ts';
 import type { BayesTrouble } from '../workers/bayes-step.ts';
 import type { Answer, Ask } from '../workers/bayes-wire.ts';
 import type { Log } from '../workers/log.ts';
-import { adoptHead, heldHead, taughtHead, teachHead } from './bayes-mail-answers.ts';
+import { adoptHead, heldHead, teachHead } from './bayes-mail-answers.ts';
 import type { Taught } from './journal.ts';
 import type { Movable } from './move.ts';
 
@@ -29,8 +29,11 @@ const bytesAtOnce = 64 * 1024 ** 2;
 
 /** Moves what the backup holds, and teaches the primary what the backup was taught. Never rejects. */
 export async function runErrands(from: Call, to: Call, log: Log, signal: AbortSignal): Promise<Errands> {
-  const moved = await carry(log, signal, () => heldErrand(from, to));
-  const taught = await carry(log, signal, () => lessonsErrand(from, to));
+  const listed = await attemptOnce(log, async () => heldHead.parse((await ask(from, { name: 'held' })).head));
+  if ('trouble' in listed) return { moved: 0, taught: 0, troubles: [listed.trouble] };
+  const { host, items, lessons } = listed.value;
+  const moved = await carry(log, signal, items, () => heldErrand(from, to, host));
+  const taught = await carry(log, signal, lessons, async () => (some) => teachSome(from, to, host, some));
   const troubles = [...moved.troubles, ...taught.troubles];
   if (moved.done + taught.done > 0)
     log.info(
@@ -41,41 +44,49 @@ export async function runErrands(from: Call, to: Call, log: Log, signal: AbortSi
 }
 
 type Sized = { readonly sizeBytes: number };
-/** Things to carry, and how some of them are carried: gives how many were. */
-type Errand<T extends Sized> = {
-  readonly all: readonly T[];
-  readonly act: (some: readonly T[]) => Promise<number>;
-};
+/** Carries some things; gives how many were. */
+type Act<T extends Sized> = (some: readonly T[]) => Promise<number>;
+type Attempt<R> = { readonly value: R } | { readonly trouble: BayesTrouble };
+
+async function attemptOnce<R>(log: Log, act: () => Promise<R>): Promise<Attempt<R>> {
+  try {
+    return { value: await act() };
+  } catch (cause) {
+    const trouble = troubleOf(cause);
+    log.debug({ ...trouble }, 'Cannot carry from the backup now: tried again in a minute');
+    return { trouble };
+  }
+}
 
 /** Some at once; where that fails each of them alone, so that one that can't be carried keeps nobody. */
 async function carry<T extends Sized>(
   log: Log,
   signal: AbortSignal,
-  prepare: () => Promise<Errand<T>>,
+  all: readonly T[],
+  prepare: () => Promise<Act<T>>,
 ): Promise<{ done: number; troubles: BayesTrouble[] }> {
   const troubles: BayesTrouble[] = [];
   let done = 0;
   let inARow = 0;
   const attempt = async <R>(act: () => Promise<R>): Promise<R | null> => {
     if (signal.aborted || inARow >= troublesMax) return null;
-    try {
-      const result = await act();
+    const outcome = await attemptOnce(log, act);
+    if ('value' in outcome) {
       inARow = 0;
-      return result;
-    } catch (cause) {
-      const trouble = troubleOf(cause);
-      log.debug({ ...trouble }, 'Cannot carry from the backup now: tried again in a minute');
-      troubles.push(trouble);
-      inARow++;
-      return null;
+      return outcome.value;
     }
+    troubles.push(outcome.trouble);
+    inARow++;
+    return null;
   };
-  const errand = await attempt(prepare);
-  for (const some of inBatches(errand?.all ?? [])) {
-    const carried = await attempt(async () => errand?.act(some) ?? 0);
+  if (all.length === 0) return { done, troubles };
+  const act = await attempt(prepare);
+  if (act === null) return { done, troubles };
+  for (const some of inBatches(all)) {
+    const carried = await attempt(() => act(some));
     done += carried ?? 0;
     if (carried !== null || some.length === 1) continue;
-    for (const one of some) done += (await attempt(async () => errand?.act([one]) ?? 0)) ?? 0;
+    for (const one of some) done += (await attempt(() => act([one]))) ?? 0;
   }
   return { done, troubles };
 }
@@ -94,12 +105,10 @@ function* inBatches<T extends Sized>(all: readonly T[]): Generator<readonly T[]>
   if (some.length > 0) yield some;
 }
 
-async function heldErrand(from: Call, to: Call): Promise<Errand<Movable>> {
-  const { host, items } = heldHead.parse((await ask(from, { name: 'held' })).head);
-  if (items.length === 0) return { all: [], act: async () => 0 };
-  // Nothing is claimed for a primary that is not there.
+/** Nothing is claimed for a primary that is not there. */
+async function heldErrand(from: Call, to: Call, host: string): Promise<Act<Movable>> {
   const { host: by } = adoptHead.parse((await ask(to, { name: 'adopt', parameters: { by: host } })).head);
-  return { all: items, act: (some) => moveSome(from, to, by, some) };
+  return (some) => moveSome(from, to, by, some);
 }
 
 async function moveSome(from: Call, to: Call, by: string, some: readonly Movable[]): Promise<number> {
@@ -109,11 +118,6 @@ async function moveSome(from: Call, to: Call, by: string, some: readonly Movable
   const { arrivals } = adoptHead.parse((await ask(to, { name: 'adopt', payload })).head);
   if (arrivals.length > 0) await ask(from, { name: 'moved', parameters: { by, arrivals } });
   return arrivals.filter(({ arrival }) => arrival !== 'expired').length;
-}
-
-async function lessonsErrand(from: Call, to: Call): Promise<Errand<Taught>> {
-  const { host, lessons } = taughtHead.parse((await ask(from, { name: 'taught' })).head);
-  return { all: lessons, act: (some) => teachSome(from, to, host, some) };
 }
 
 async function teachSome(from: Call, to: Call, by: string, some: readonly Taught[]): Promise<number> {

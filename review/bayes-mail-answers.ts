@@ -45,8 +45,8 @@ const whose = z.object({ quarantineId: id });
 export const heldHead = z.object({
   host: name,
   items: z.array(z.object({ quarantineId: id, sizeBytes: z.number() })),
+  lessons: z.array(lesson),
 });
-export const taughtHead = z.object({ host: name, lessons: z.array(lesson) });
 /** What the primary did with what it was given; asked without a payload, nothing: it only says that it listens. */
 export const adoptHead = z.object({ host: name, arrivals });
 export const teachHead = z.object({ taught: z.number() });
@@ -62,11 +62,14 @@ export function mailAnswerers(desk: MailDesk): Answerers {
     : { adopt: adopted(desk), teach: teach(desk) };
 }
 
-/** Without ids: which items wait. With some: those items, claimed one by one as they are sent. */
+/** Without ids: which items and lessons wait, in one answer: it is asked every minute. With some: those items, claimed as they are sent. */
 function held(desk: MailDesk): Answerer {
   return async (parameters) => {
     const { host } = desk;
-    if (isBare(parameters)) return headOf(heldHead, { host, items: await movable(desk, itemsMax) });
+    if (isBare(parameters)) {
+      const items = await movable(desk, itemsMax);
+      return headOf(heldHead, { host, items, lessons: await desk.journal.list() });
+    }
     const { by, quarantineIds } = must(wanted, parameters);
     return { head: { host }, payload: packParts(stories(desk, by, quarantineIds)) };
   };
@@ -124,10 +127,9 @@ async function adoptOne(
   return adopt(actorOf(story.record.movedFrom?.node ?? 'unknown'), desk, story, once(bytes));
 }
 
-/** Without names: what was taught here. With some: the messages of those lessons. */
+/** The messages of these lessons. */
 function taught({ journal, host }: MailDesk): Answerer {
   return async (parameters) => {
-    if (isBare(parameters)) return headOf(taughtHead, { host, lessons: await journal.list() });
     const { lessons } = must(lessonNames, parameters);
     return { head: { host }, payload: packParts(lessonParts(journal, lessons)) };
   };

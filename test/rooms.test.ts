@@ -25,6 +25,7 @@ const owners: Record<string, readonly string[]> = {
   zod: [
     'filter/quarantine-record.ts',
     'review/bayes-mail-answers.ts',
+    'workers/bayes-frame.ts',
     'workers/bayes-hello.ts',
     'workers/bayes-manifest.ts',
     'workers/bayes-mark.ts',

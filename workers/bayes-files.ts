@@ -72,7 +72,7 @@ export function openFiles({ view, saLearn, step }: StoreOptions): BayesStore {
       };
     },
     async prepare() {
-      if (basename(link) !== linkName || !isLink(link)) throw notPrepared(path);
+      if (!isPrepared(path)) throw notPrepared(path);
       await clean();
     },
     async load(dump) {
@@ -118,11 +118,21 @@ function pathOf(setting: string | null, home: string): string {
 
 function notPrepared(path: string) {
   const message = `Cannot switch the Bayes database at ${path}: its folder is no symbolic link called ${linkName}`;
+  return failed('prepare', message, linkRemedy(path));
+}
+
+/** Whether `bayes_path` leads through the link that a restore replaces. */
+export function isPrepared(path: string): boolean {
+  return basename(dirname(path)) === linkName && isLink(dirname(path));
+}
+
+/** What makes it so, once. */
+export function linkRemedy(path: string): string {
   const [folder, name, first] = [dirname(path), basename(path), 'generation-000000000000'];
-  const remedy =
+  return (
     `with spamd stopped: mkdir ${folder}/${first}, move ${path}_* into it, give it the owner of ${folder}, ` +
-    `ln -s ${first} ${folder}/${linkName}, and set bayes_path ${folder}/${linkName}/${name}`;
-  return failed('prepare', message, remedy);
+    `ln -s ${first} ${folder}/${linkName}, and set bayes_path ${folder}/${linkName}/${name}`
+  );
 }
 
 function isLink(path: string): boolean {

@@ -12,7 +12,7 @@ import { lastPlanned, nextPlanned } from '../rules/bayes-calendar.ts';
 import type { Config } from '../rules/config.ts';
 import { formatNode } from '../rules/node-fields.ts';
 import type { BayesStatus, BayesTrouble } from './bayes.ts';
-import { addBayesFigures } from './bayes-metrics.ts';
+import { openBayesHealth } from './bayes-health.ts';
 import { readRecords, type SyncRecord } from './bayes-record.ts';
 import {
   type Nights,
@@ -22,13 +22,9 @@ import {
   startSchedule,
 } from './bayes-schedule.ts';
 import { type BayesWatch, createBayesWatch } from './bayes-watch.ts';
-import { openHealth } from './health.ts';
 import type { Log } from './log.ts';
-import { createRegister } from './metrics.ts';
 import type { Notice } from './notice.ts';
 import { startProbes } from './probes.ts';
-import { createReadiness } from './readiness.ts';
-import { version } from './version.ts';
 
 /** What there is to do; null where the role has nothing of the kind. Each may reject. */
 export type BayesDuties = {
@@ -80,7 +76,9 @@ export async function openBayesPart(
     log,
   });
   const errands = startErrands(duties.runErrands, stopping.signal, pace.lookEveryMs ?? errandsEveryMs, log);
-  const health = await openHealthOf(config, { nights, watch, schedule, log, signal: stopping.signal });
+  const { bayes: address } = config.health;
+  const seen = { nights, watch, schedule, log, signal: stopping.signal };
+  const health = address === null ? null : await openBayesHealth(address, seen);
   return {
     watch,
     schedule,
@@ -213,37 +211,4 @@ function startErrands(
       await running;
     },
   };
-}
-
-async function openHealthOf(
-  config: Config,
-  {
-    nights,
-    watch,
-    schedule,
-    log,
-    signal,
-  }: { nights: Nights; watch: BayesWatch; schedule: Schedule | null; log: Log; signal: AbortSignal },
-) {
-  const { bayes: address } = config.health;
-  if (address === null) return null;
-  const register = createRegister(version);
-  const nextAt = (): number | null => schedule?.nextAt() ?? null;
-  addBayesFigures(register, { view: watch.view, nextAt });
-  const readiness = createReadiness({
-    checks: schedule === null ? {} : { nights: () => nights.check() },
-    hindrance: () => (signal.aborted ? 'stopping' : null),
-  });
-  const ready = async () => {
-    const next = nextAt();
-    const { seen, troubles } = watch.view();
-    return {
-      ...(await readiness()),
-      next: next === null ? null : new Date(next).toISOString(),
-      running: schedule?.isRunning() ?? false,
-      nodes: seen,
-      troubles,
-    };
-  };
-  return openHealth({ address, ready, metrics: register, version, log });
 }

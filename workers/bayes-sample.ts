@@ -52,8 +52,9 @@ export type ReservoirOptions = {
 
 const halfLifeMs = 7 * 86_400_000;
 const ranksPerDoubling = 1_000_000_000;
-/** Messages in memory at once. */
+/** Messages in memory at once, and their octets. */
 const waitingMax = 4;
+const waitingBytesMax = 8 * 1024 ** 2;
 const sweepEveryMs = 3_600_000;
 
 /** Opens the sample under `state`. Never rejects: where it can't be used, nothing is kept and the log says why. */
@@ -96,6 +97,7 @@ class ShelfReservoir implements Reservoir {
   #entries: Entry[];
   #bytes: number;
   #waiting = 0;
+  #waitingBytes = 0;
   #closed = false;
   #isFailing = false;
   #last: Promise<void> = Promise.resolve();
@@ -115,11 +117,13 @@ class ShelfReservoir implements Reservoir {
     const takenAt = now();
     const rank = rankOf(takenAt, random());
     if (!this.#wants(rank, message.sizeBytes)) return;
-    if (this.#waiting >= waitingMax) {
+    const { sizeBytes } = message;
+    if (this.#waiting >= waitingMax || this.#waitingBytes + sizeBytes > waitingBytesMax) {
       this.counts.missed++;
       return;
     }
     this.#waiting++;
+    this.#waitingBytes += sizeBytes;
     // Read now: whoever offers it removes it soon.
     const bytes = collect(message.read());
     bytes.catch(() => undefined /* the turn that waits for it gets the error */);
@@ -128,6 +132,7 @@ class ShelfReservoir implements Reservoir {
         await this.#keep({ sender: message.sender, bytes: await bytes }, { takenAt, rank });
       } finally {
         this.#waiting--;
+        this.#waitingBytes -= sizeBytes;
       }
     });
   };

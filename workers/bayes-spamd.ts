@@ -25,7 +25,7 @@ export type PrivateSpamd = {
   readonly userName: string | null;
   /** From the start of the process until it listened. */
   readonly startMs: number;
-  /** Resolves when no process and no file of it is left. Idempotent. */
+  /** Resolves when all of it is killed and no file is left. Idempotent. */
   stop(): Promise<void>;
 };
 
@@ -214,11 +214,13 @@ function stopper(child: ChildProcess, signal: AbortSignal): () => Promise<void> 
     if (!(cause instanceof Error) || cause instanceof BayesFail) throw cause;
   });
   const stop = async (): Promise<void> => {
+    signal.removeEventListener('abort', onAbort);
     child.stdin?.destroy();
     await closed;
   };
+  const onAbort = (): void => void stop();
   child.stdin?.on('error', () => undefined); // it ended by itself: 'exit' tells
   child.once('exit', () => void stop());
-  signal.addEventListener('abort', () => void stop(), { once: true });
+  signal.addEventListener('abort', onAbort, { once: true });
   return stop;
 }

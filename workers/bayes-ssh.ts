@@ -12,6 +12,7 @@ import type { Writable } from 'node:stream';
 import type { Config } from '../rules/config.ts';
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
 import { judgeSsh, type SshEnd } from './bayes-ssh-end.ts';
+import { sshEnv, sshWords } from './bayes-ssh-words.ts';
 import { BayesFail, type BayesTrouble, failed, messageOf, outcomeOf } from './bayes-step.ts';
 import { type Answer, type Ask, packAsk, readAnswer, TheirFail } from './bayes-wire.ts';
 
@@ -23,7 +24,6 @@ type Ssh = Config['bayes']['ssh'];
 /** What is asked to be run there: nothing of that name exists, so a key that could run anything is found out. */
 export const askedCommand = 'sluice-bayes-by-forced-command';
 
-const aliveSeconds = 15;
 /** Beyond the time to connect: to start Sluice there, which asks sa-learn for its counts. */
 const helloSeconds = 120;
 /** For ssh(1) to end by itself once the answer is there. */
@@ -51,54 +51,6 @@ export function secondsFor({ name }: Ask, { connectSeconds, deadlineSeconds }: S
 /** What came was no answer, but a text of somebody else's. */
 class OtherText extends BayesFail {}
 
-/** The words of ssh(1) without a node and a command, see ssh_config(5). */
-export function sshWords({ key, knownHosts, connectSeconds }: Ssh): string[] {
-  const options = [
-    'BatchMode=yes',
-    'IdentitiesOnly=yes',
-    'IdentityAgent=none',
-    'PreferredAuthentications=publickey',
-    'StrictHostKeyChecking=yes',
-    `UserKnownHostsFile=${quoted(knownHosts)}`,
-    'GlobalKnownHostsFile=/dev/null',
-    'UpdateHostKeys=no',
-    'ForwardAgent=no',
-    'ForwardX11=no',
-    'ClearAllForwardings=yes',
-    'ControlPath=none',
-    'EscapeChar=none',
-    `ConnectTimeout=${connectSeconds}`,
-    `ServerAliveInterval=${aliveSeconds}`,
-    'ServerAliveCountMax=3',
-  ];
-  return ['-F', 'none', '-T', '-i', key, ...options.flatMap((option) => ['-o', option])];
-}
-
-/** Whether our key opens ports of that machine's own (ssh -W): `restrict` in authorized_keys forbids it. */
-export async function forwardingOf(node: SshNode, ssh: Ssh): Promise<'refused' | 'open' | 'unknown'> {
-  const { host, user, port } = node;
-  const where = ['-p', String(port), '-l', user, '--', host];
-  // Nothing listens on port 1: whoever may open ports is told so by that machine's kernel, others by its sshd.
-  const words = [...sshWords(ssh).filter((word) => word !== '-T'), '-W', '127.0.0.1:1', ...where];
-  const child = spawn('ssh', words, { env: plainEnv(), cwd: '/', stdio: ['ignore', 'ignore', 'pipe'] });
-  const timer = setTimeout(() => child.kill('SIGKILL'), lastMs + ssh.connectSeconds * 1000);
-  let said = '';
-  child.stderr?.on('data', (chunk: Buffer) => (said += chunk.toString('latin1')));
-  await once(child, 'close').catch(() => undefined);
-  clearTimeout(timer);
-  if (/administratively prohibited/.test(said)) return 'refused';
-  return /open failed/.test(said) ? 'open' : 'unknown';
-}
-
-function plainEnv(): Record<string, string> {
-  return { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', HOME: process.env.HOME ?? '/' };
-}
-
-/** A path as ssh_config(5) reads it: no percent token, no list of several. */
-function quoted(path: string): string {
-  return `"${path.replaceAll('%', '%%')}"`;
-}
-
 function requireFiles({ key, knownHosts }: Ssh): void {
   const isMissing = (file: string) => statSync(file, { throwIfNoEntry: false })?.isFile() !== true;
   const setup = 'see what is missing: sluice bayes setup';
@@ -121,7 +73,7 @@ function start(node: SshNode, ssh: Ssh, signal: AbortSignal, command: string): R
   const { host, user, port } = node;
   const words = [...sshWords(ssh), '-p', String(port), '-l', user, '--', host, command];
   // A group of its own: what is typed at a terminal reaches us, and we decide.
-  const child = spawn('ssh', words, { env: plainEnv(), cwd: '/', stdio: 'pipe', detached: true });
+  const child = spawn('ssh', words, { env: sshEnv(), cwd: '/', stdio: 'pipe', detached: true });
   let stopped: SshEnd['stopped'] = null;
   const kill = () => killGroup(child);
   const stop = (why: NonNullable<SshEnd['stopped']>) => {

@@ -15,9 +15,9 @@ import {
 } from '../rules/bayes-alarm.ts';
 import type { BayesStatus, BayesTrouble } from './bayes.ts';
 import { readRecords, type SyncRecord } from './bayes-record.ts';
-import { readTold, type Told, type ToldTrouble, writeTold } from './bayes-told.ts';
+import { createPost, type Recipient } from './bayes-letter.ts';
+import { readTold, type Told, writeTold } from './bayes-told.ts';
 import type { Log } from './log.ts';
-import type { Notice } from './notice.ts';
 
 export type WatchOptions = {
   /** `<state>/bayes` */
@@ -32,7 +32,7 @@ export type WatchOptions = {
   /** The planned time of a night that was begun and not ended. */
   readonly openNight: () => Promise<number | null>;
   /** Whom to write to, and how; null: nobody. */
-  readonly mail: { readonly to: string; readonly send: Notice; readonly host: string } | null;
+  readonly mail: Recipient | null;
   readonly log: Log;
   readonly now?: () => number;
   /** How often the store is asked: sa-learn takes a second of CPU. */
@@ -188,51 +188,4 @@ function tellTroubles(
     ...begun.map((trouble) => ({ ...trouble, since: now, mailed: false })),
   ];
   told.over.push(...over.filter(({ mailed }) => mailed && isMailed));
-}
-
-/** Sends what no mail has said yet, in one mail; `told` remembers what went out. */
-function createPost({ mail, log }: WatchOptions): (told: Told) => Promise<void> {
-  let isDown = false;
-  return async (told) => {
-    const fresh = told.told.filter(({ mailed }) => !mailed);
-    if (mail === null || fresh.length + told.over.length === 0) return;
-    try {
-      await mail.send({ to: mail.to, ...letterOf(fresh, told, mail.host) });
-      for (const one of fresh) one.mailed = true;
-      told.over = [];
-      isDown = false;
-    } catch (cause) {
-      const about = { err: cause, to: mail.to, alarm: true };
-      if (!isDown) log.error(about, 'Cannot mail the Bayes alarm: tried again each minute');
-      isDown = true;
-    }
-  };
-}
-
-function letterOf(
-  fresh: readonly ToldTrouble[],
-  { told, over }: Told,
-  host: string,
-): { subject: string; text: string } {
-  const nodes = [...new Set((fresh.length > 0 ? fresh : over).map(({ node }) => node))].join(', ');
-  const state =
-    fresh.length > 0 ? 'needs somebody' : told.length > 0 ? 'is partly good again' : 'is good again';
-  const lines = [
-    ...fresh.map(({ node, message, remedy }) => `${node}: ${message}\n  What to do: ${remedy}\n`),
-    ...over.map(
-      ({ node, message, since }) =>
-        `${node}: good again since now. It was, from ${timeOf(since)} on: ${message}\n`,
-    ),
-    ...told
-      .filter((one) => !fresh.includes(one))
-      .map(({ node, message }) => `${node}: still so: ${message}\n`),
-    `Spam scores of mail do not wait for this: each node goes on with the database that it has.`,
-    `No other mail comes about the same trouble until it is over. "sluice bayes status" shows how it stands.`,
-    `Sluice on ${host}`,
-  ];
-  return { subject: `Sluice: Bayes sync with ${nodes} ${state}`, text: `${lines.join('\n')}\n` };
-}
-
-function timeOf(at: number): string {
-  return `${new Date(at).toISOString().slice(0, 16).replace('T', ' ')} UTC`;
 }

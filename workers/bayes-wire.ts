@@ -7,11 +7,23 @@
  */
 import { once } from 'node:events';
 import type { Writable } from 'node:stream';
-import { crc32 } from 'node:zlib';
 import { z } from 'zod';
-import { BayesFail, bayesSteps, type BayesTrouble, failed, outcomeOf, refused } from './bayes-step.ts';
+import {
+  cut,
+  frame,
+  frameBytesMax,
+  garbled,
+  headBytesMax,
+  parsed,
+  readFrame,
+  type Side,
+  troubleFrame,
+  update,
+} from './bayes-frame.ts';
+import { BayesFail, type BayesTrouble, failed, outcomeOf, refused } from './bayes-step.ts';
 import { createOctets, type Octets } from './octets.ts';
 
+export { headBytesMax, TheirFail } from './bayes-frame.ts';
 export { type Part, packParts, unpackParts } from './bayes-parts.ts';
 
 const askNames = [
@@ -45,29 +57,9 @@ export type Answer = { readonly head: unknown; readonly payload?: AsyncIterable<
 export type Answerer = (parameters: unknown, payload: AsyncIterable<Buffer>) => Promise<Answer>;
 export type Answerers = Readonly<Partial<Record<AskName, Answerer>>>;
 
-/** A trouble that the other side has told: its step and remedy are those of that machine. */
-export class TheirFail extends BayesFail {}
-
-/** Of a head as JSON: a comparison of 10,000 messages has room. */
-export const headBytesMax = 16 * 1024 ** 2;
-const frameBytesMax = 64 * 1024;
 const version = 1;
-const update = 'bring Sluice to one version on both nodes';
-const again = 'run it again; if it stays, look at the connection between the nodes';
-
-type Kind = 'head' | 'data' | 'end' | 'trouble';
-const kinds: readonly Kind[] = ['head', 'data', 'end', 'trouble'];
-type Frame = { readonly kind: Kind; readonly octets: Buffer };
-
 const askShape = z.object({ name: z.string(), parameters: z.unknown(), hasPayload: z.boolean() });
 const answerShape = z.object({ head: z.unknown(), hasPayload: z.boolean() });
-const troubleShape = z.object({
-  kind: z.enum(['refused', 'failed']),
-  // A newer Sluice may know steps that this one does not.
-  step: z.enum(bayesSteps).catch('answer'),
-  message: z.string().max(10_000),
-  remedy: z.string().max(10_000),
-});
 
 /** A question as octets; where its payload fails the other side is told, and it rejects. */
 export function packAsk({ name, parameters = null, payload }: Ask): AsyncGenerator<Buffer> {
@@ -191,36 +183,6 @@ async function* packTrouble(what: 'answer', trouble: BayesTrouble): AsyncGenerat
   yield Buffer.concat([Buffer.from(`sluice-${what} ${version}\n`), frame(troubleFrame(trouble))]);
 }
 
-function troubleFrame({ kind, step, message, remedy }: BayesTrouble): Frame {
-  const [text, what] = [message.slice(0, 5000), remedy.slice(0, 5000)];
-  return {
-    kind: 'trouble',
-    octets: Buffer.from(JSON.stringify({ kind, step, message: text, remedy: what })),
-  };
-}
-
-/** One octet for the kind, four for the length, four for the CRC-32 of all the rest. */
-function frame({ kind, octets }: Frame): Buffer {
-  const head = Buffer.alloc(9);
-  head.writeUInt8(kinds.indexOf(kind));
-  head.writeUInt32BE(octets.length, 1);
-  head.writeUInt32BE(crc32(octets, crc32(head.subarray(0, 5))), 5);
-  return Buffer.concat([head, octets]);
-}
-
-type Side = 'receive' | 'answer';
-
-async function readFrame(octets: Octets, side: Side): Promise<Frame> {
-  const head = await octets.whole(9);
-  const kind = kinds[head.readUInt8()];
-  const sizeBytes = head.readUInt32BE(1);
-  if (kind === undefined || sizeBytes > (kind === 'data' ? frameBytesMax : headBytesMax)) throw garbled(side);
-  const content = await octets.whole(sizeBytes);
-  if (crc32(content, crc32(head.subarray(0, 5))) !== head.readUInt32BE(5)) throw garbled(side);
-  if (kind === 'trouble') throw new TheirFail(parsed(content, side, troubleShape));
-  return { kind, octets: content };
-}
-
 async function readHead<T>(octets: Octets, side: Side, shape: z.ZodType<T>): Promise<T> {
   const { kind, octets: content } = await readFrame(octets, side);
   if (kind !== 'head') throw garbled(side);
@@ -253,22 +215,6 @@ async function readFirstLine(octets: Octets, side: Side, onNone: (text: string) 
   if (other === undefined || !line.startsWith(wanted)) throw onNone(line);
   const message = `Cannot talk to the other node: its Sluice speaks version ${other} of the wire, this one ${version}`;
   throw refused(side, message, update);
-}
-
-function parsed<T>(octets: Buffer, side: Side, shape: z.ZodType<T>): T {
-  try {
-    return shape.parse(JSON.parse(octets.toString('utf8')));
-  } catch (cause) {
-    throw failed(side, 'Cannot read what the other node sent: it has another form', update, cause);
-  }
-}
-
-function cut(side: Side): BayesFail {
-  return failed(side, 'Cannot read what the other node sent: it was cut', again);
-}
-
-function garbled(side: Side): BayesFail {
-  return failed(side, 'Cannot read what the other node sent: it is garbled', again);
 }
 
 async function write(output: Writable, chunk: Buffer): Promise<void> {

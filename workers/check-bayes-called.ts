@@ -3,11 +3,12 @@
  *
  * Looks at sshd's settings (sshd -T) and root's authorized keys, and at whether the store here can take a snapshot. Never throws.
  */
-import { lstatSync, readFileSync } from 'node:fs';
-import { basename, dirname, isAbsolute, join } from 'node:path';
+import { readFileSync } from 'node:fs';
+import { isAbsolute, join } from 'node:path';
 import type { Config } from '../rules/config.ts';
 import { type Finding, fail, ok, warn } from '../rules/finding.ts';
 import type { BayesStatus } from './bayes.ts';
+import { isPrepared, linkRemedy } from './bayes-files.ts';
 import { findUser } from './local-process.ts';
 import { sshdSettings } from './openssh.ts';
 
@@ -80,15 +81,8 @@ export function checkStore({ store, place, spamassassin }: BayesStatus, { bayes 
       place,
       'set bayes.redisScratch to an index that belongs to Bayes alone',
     );
-  const link = dirname(place);
-  const isLinked =
-    basename(link) === 'current' && lstatSync(link, { throwIfNoEntry: false })?.isSymbolicLink() === true;
-  if (store === 'files' && !isLinked)
-    return fail(
-      `${what}, and bayes_path leads through no link called current`,
-      place,
-      'move the files once: docs/bayes.md, "What each store needs"',
-    );
+  if (store === 'files' && !isPrepared(place))
+    return fail(`${what}, and bayes_path leads through no link called current`, place, linkRemedy(place));
   return ok(`${what}, ready for a restore`, place);
 }
 

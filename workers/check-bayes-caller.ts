@@ -9,7 +9,8 @@ import type { Config } from '../rules/config.ts';
 import { type Finding, fail, ok, warn } from '../rules/finding.ts';
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
 import { type Hello, judgeHello, readHello } from './bayes-hello.ts';
-import { createCall, forwardingOf } from './bayes-ssh.ts';
+import { createCall } from './bayes-ssh.ts';
+import { forwardingOf } from './bayes-ssh-words.ts';
 import { type BayesTrouble, isTrouble, orThrow, outcomeOf } from './bayes-step.ts';
 import { pinnedKeysOf, publicKeyOf } from './openssh.ts';
 

@@ -5,6 +5,7 @@
  * filtered. The envelope sender is null and Auto-Submitted is set (RFC 3834): nobody answers it, no bounce comes back.
  * Rejects where the return smtpd does not take it: whoever sends tries again.
  */
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { createTransport } from 'nodemailer';
@@ -42,6 +43,7 @@ export function createNotice({ address, hostname }: { address: Address; hostname
       await transport.sendMail({
         from: { name: 'Sluice', address: `sluice@${hostname}` },
         to: { name: '', address: to },
+        messageId: `<${randomUUID()}@${hostname}>`,
         envelope: { from: '', to },
         subject: subject.replaceAll(/\p{Cc}+/gu, ' ').slice(0, 200),
         text,

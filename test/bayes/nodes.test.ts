@@ -10,7 +10,7 @@ import { isSameContent } from '../../workers/bayes-dump.ts';
 import { readRecords } from '../../workers/bayes-record.ts';
 import { openReservoir } from '../../workers/bayes-sample.ts';
 import { silentLog } from '../../workers/log.ts';
-import { only, type StoreName } from '../workers/bayes-rig.ts';
+import { given, letterOf, only, type StoreName, wordsOf } from '../workers/bayes-rig.ts';
 import { ham, spam, teach } from './lessons.ts';
 import { type BayesNode, type Nodes, scoresOf, startNodes } from './nodes-rig.ts';
 
@@ -19,15 +19,18 @@ const taught = 800;
 const taughtThere = 250;
 /** Of each kind, taught to nobody. */
 const asked = 100;
-/** Where it is about something else. */
-const few = 20;
+/** Where it is about something else: words that one node has seen in spam, the other one in good mail. */
+const words = 2000;
+const letters = [0, 100, 200].map((from) =>
+  letterOf(Object.fromEntries(Object.entries(wordsOf('spam', words)).slice(from, from + 50))),
+);
 
 test('sluice bayes sync --now: trained on 800 + 800 messages, the backup scores 200 others as the primary', async (t) => {
   const nodes = await startNodes(t);
-  teachBoth(nodes, taught);
+  teachBoth(nodes);
   nodes.primary.configure({ bayes: { sample: 2 * asked } });
   await keepSample(nodes.primary, heldOut(asked));
-  await synced(t, nodes, asked, () => nodes.primary.sluice(['bayes', 'sync', '--now']));
+  await synced(t, nodes, heldOut(asked), () => nodes.primary.sluice(['bayes', 'sync', '--now']));
   const status = await nodes.primary.sluice(['bayes', 'status']);
   t.diagnostic(`status there:\n${status.stdout}`);
   assert.equal(status.code, 0, status.stderr);
@@ -42,9 +45,9 @@ test('sluice bayes sync --now: trained on 800 + 800 messages, the backup scores 
 
 for (const store of ['postgres', 'redis'] satisfies StoreName[])
   test(`sluice bayes sync --now on ${store}: equal, and the same snapshot twice changes no count`, async (t) => {
-    const nodes = await startNodes(t, { primary: store, backup: store });
-    teachBoth(nodes, 300);
-    await synced(t, nodes, few, () => nodes.primary.sluice(['bayes', 'sync', '--now']));
+    const nodes = await startNodes(t, { primary: store, backup: store, lean: true });
+    await giveBoth(t, nodes);
+    await synced(t, nodes, letters, () => nodes.primary.sluice(['bayes', 'sync', '--now']));
     const first = await nodes.backup.site.figures();
     // The same content under a new number, then the very same snapshot by hand.
     const again = await nodes.primary.sluice(['bayes', 'sync', '--now']);
@@ -64,9 +67,9 @@ for (const store of ['postgres', 'redis'] satisfies StoreName[])
   });
 
 test('sluice bayes fetch: the backup gets the database where only it may call', async (t) => {
-  const nodes = await startNodes(t, { way: 'pull' });
-  teachBoth(nodes, 300);
-  await synced(t, nodes, few, () => nodes.backup.sluice(['bayes', 'fetch']));
+  const nodes = await startNodes(t, { way: 'pull', lean: true });
+  await giveBoth(t, nodes);
+  await synced(t, nodes, letters, () => nodes.backup.sluice(['bayes', 'fetch']));
 });
 
 function heldOut(count: number): Buffer[] {
@@ -87,9 +90,14 @@ async function keepSample({ site }: BayesNode, messages: readonly Buffer[]): Pro
   assert.equal(reservoir.counts.kept, messages.length);
 }
 
-function teachBoth({ primary, backup }: Nodes, count: number): void {
-  teach(primary.site, 'ham', ham.slice(0, count));
-  teach(primary.site, 'spam', spam.slice(0, count));
+async function giveBoth(t: TestContext, { primary, backup }: Nodes): Promise<void> {
+  await given(t, primary.site, wordsOf('spam', words), { nspam: 500, nham: 600 });
+  await given(t, backup.site, wordsOf('ham', words), { nspam: 400, nham: 300 });
+}
+
+function teachBoth({ primary, backup }: Nodes): void {
+  teach(primary.site, 'ham', ham.slice(0, taught));
+  teach(primary.site, 'spam', spam.slice(0, taught));
   teach(backup.site, 'ham', ham.slice(taught, taught + taughtThere));
   teach(backup.site, 'spam', spam.slice(taught, taught + taughtThere));
 }
@@ -98,10 +106,9 @@ function teachBoth({ primary, backup }: Nodes, count: number): void {
 async function synced(
   t: TestContext,
   { primary, backup }: Nodes,
-  count: number,
+  sample: readonly Buffer[],
   sync: () => ReturnType<BayesNode['sluice']>,
 ): Promise<void> {
-  const sample = heldOut(count);
   const wanted = await scoresOf(primary, sample);
   const before = await scoresOf(backup, sample);
   const had = await backup.site.figures();

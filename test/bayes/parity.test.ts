@@ -3,10 +3,14 @@
  * which belongs to another user, and no octet of it was ever on the backup's disk.
  */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { openStateQuarantine } from '../../filter/memory.ts';
+import { isSameContent } from '../../workers/bayes-dump.ts';
 import { readRecords } from '../../workers/bayes-record.ts';
 import { openShelf, writeEntry } from '../../workers/bayes-shelf.ts';
 import { silentLog } from '../../workers/log.ts';
@@ -14,6 +18,7 @@ import { chunksOf, spamFor } from '../filter/quarantine-rig.ts';
 import { given, letterOf, wordsOf } from '../workers/bayes-rig.ts';
 import { type Node, run, startPair } from './carry-rig.ts';
 
+const sluice = join(import.meta.dirname, '..', '..', 'bin', 'sluice.js');
 const secret = 'octets-that-stay-on-the-primary';
 const owner = 65_534;
 
@@ -54,6 +59,49 @@ for (const way of ['push', 'fetch'] as const)
       assert.match(status.out, /parity {4}8 of 8 messages scored on both: 0 with another probability/);
     }
   });
+
+test('a sync that is killed while both nodes score leaves no spamd on either, and the new database in place', async (t) => {
+  const { primary, backup } = await startPair(t);
+  await given(t, primary.site, wordsOf('spam'));
+  for (const { policies } of [primary, backup]) writeFileSync(policies, '');
+  addSample(primary);
+  await fillSample(primary, 8);
+  const child = spawn(process.execPath, [sluice, '--config', primary.configFile, 'bayes', 'sync', '--now'], {
+    stdio: 'ignore',
+  });
+  t.after(() => child.kill('SIGKILL'));
+  const ended = once(child, 'close');
+  const both = () => [primary, backup].map((node) => scorersOf(node));
+  while (both().some((pids) => pids.length === 0)) await delay(20);
+  child.kill('SIGKILL');
+  await ended;
+  while (both().some((pids) => pids.length > 0)) await delay(20);
+  assert.ok(isSameContent(await backup.site.figures(), await primary.site.figures()));
+  const again = await run(primary, 'parity');
+  assert.equal(again.code, 0, again.out + again.err);
+});
+
+/** Private spamds of a node. */
+function scorersOf({ site }: Node): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => {
+      const words = wordsOfProcess(pid);
+      return (
+        words.includes(`--siteconfigpath=${site.view.siteFolder}`) &&
+        words.some((word) => word.startsWith('--socketpath=/dev/shm/'))
+      );
+    });
+}
+
+function wordsOfProcess(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return []; // gone meanwhile
+  }
+}
 
 /** A state folder that is another user's, as packages install it. */
 function addSample(node: Node): void {

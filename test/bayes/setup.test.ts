@@ -1,10 +1,12 @@
 /** sluice bayes setup — every piece is printed; each one that is missing is found, with its remedy. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { checkSshd } from '../../workers/check-bayes-called.ts';
+import type { Config } from '../../rules/config.ts';
+import type { BayesStatus } from '../../workers/bayes.ts';
+import { checkSshd, checkStore } from '../../workers/check-bayes-called.ts';
 import { given, wordsOf } from '../workers/bayes-rig.ts';
 import { doorCommand, run, startPair } from './carry-rig.ts';
 
@@ -59,4 +61,18 @@ test('checkSshd() finds a root that is not let in, no line for us, and a line th
   assert.deepEqual(levels('no', line), ['fail', 'ok']);
   assert.deepEqual(levels('forced-commands-only', line.replace('restrict,', '')), ['ok', 'warn']);
   assert.deepEqual(levels('forced-commands-only', 'ssh-ed25519 AAAA x'), ['ok', 'fail']);
+});
+
+test('checkStore() wants a link before files, and a second index of Redis', (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'sluice-setup-'));
+  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  symlinkSync('generation', join(folder, 'current'));
+  const check = (store: BayesStatus['store'], place: string, redisScratch: number | null = null) =>
+    checkStore({ store, place, spamassassin: '4.0.1' } as BayesStatus, { bayes: { redisScratch } } as Config);
+  assert.equal(check('files', join(folder, 'current', 'bayes')).level, 'ok');
+  const unprepared = check('files', join(folder, 'bayes'));
+  assert.equal(unprepared.level, 'fail');
+  assert.match(unprepared.remedy ?? '', /ln -s generation-/);
+  assert.deepEqual([check('redis', 'x').level, check('redis', 'x', 5).level], ['fail', 'ok']);
+  assert.equal(check('postgres', 'x').level, 'ok');
 });

@@ -47,7 +47,7 @@ function silentAt(label: string, way: Way, after: number): Fault {
   const limit = (deadlineSeconds: number) => ({ bayes: { ssh: { deadlineSeconds } } });
   const expected = failsToConnect(/no whole answer within 15 s|timed out/);
   return fault('unreachable', label, way, expected, ({ proxies }, { caller }, sync) =>
-    configured(caller, limit(15), limit(120), () =>
+    configured(caller, limit(15), limit(1200), () =>
       spoiled(proxies[way], { way: after === 0 ? 'up' : bulkWay(way), after, ending: 'silent' }, () =>
         sync(way),
       ),
@@ -95,7 +95,7 @@ export function keys(way: Way): Fault[] {
       /not accepted/,
       edited('called', 'authorized_keys', () => ''),
     ),
-    at('our key is gone', /key.* is not at/, missing('key')),
+    at('our key is gone', /there is no key at/, missing('key')),
     at('our key can be read by others', /others may read/, async (_, { caller }, sync) => {
       const file = join(caller.sshFolder, 'key');
       chmodSync(file, 0o644);
@@ -116,7 +116,7 @@ export function keys(way: Way): Fault[] {
       /not pinned/,
       edited('caller', 'known_hosts', () => ''),
     ),
-    at('the pinned keys are gone', /are not at/, missing('known_hosts')),
+    at('the pinned keys are gone', /no host key is pinned: there is no/, missing('known_hosts')),
     at(
       'the key leads to the other door',
       /not by this door/,

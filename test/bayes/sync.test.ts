@@ -174,7 +174,8 @@ async function recordOf(node: Node): Promise<SyncRecord> {
 
 /** Before a command: it is killed as that step begins. */
 function killing(step: string): string {
-  return `SLUICE_TEST_STEP=${step} NODE_OPTIONS=--import=${join(import.meta.dirname, 'kill-at-step.ts')} `;
+  const hooks = join(import.meta.dirname, 'fault-hooks.ts');
+  return `SLUICE_TEST_STEP=${step} SLUICE_TEST_DO=kill NODE_OPTIONS=--import=${hooks} `;
 }
 
 function refusedAt({ code, out, err }: Ran, step: string, label: string): void {

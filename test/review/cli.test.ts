@@ -124,7 +124,7 @@ test('sluice says what is wrong with a command line, and exits with 64', async (
     ],
     [['policy', 'check', '--force'], 'policy check has no option --force: see sluice policy check --help'],
     [['policy', 'explain', 'example.com'], 'policy explain: "example.com" is no address: write user@domain'],
-    [['run', 'everything'], 'run: unknown part "everything": write all, filter or worker'],
+    [['run', 'everything'], 'run: unknown part "everything": write all, filter, worker or bayes'],
     [['quarantine', 'list', '--limit', '0'], '--limit: "0" is no positive whole number'],
     [['quarantine', 'list', '--limit', '1e99'], '--limit: "1e99" is no positive whole number'],
     [['quarantine', 'release', 'x', '--to', 'nobody'], '--to: "nobody" is no address: write user@domain'],

@@ -159,7 +159,7 @@ test('takeOut() moves an unconfirmed copy as one', async (t) => {
 });
 
 for (const [side, count] of [
-  ['backup', 4],
+  ['backup', 3],
   ['primary', 2],
 ] as const) {
   for (let lost = 0; lost < count; lost++) {

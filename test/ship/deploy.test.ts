@@ -14,14 +14,17 @@ import { startTwoMachines, type TwoMachines } from './two-machines.ts';
 
 /** BullMQ's scripts that workers/bull.ts leads to; a script calls what its branches call. */
 const scripts = [
+  'addJobScheduler',
   'addPrioritizedJob',
   'addStandardJob',
   'changePriority',
   'extendLocks',
+  'getJobScheduler',
   'moveStalledJobsToWait',
   'moveToActive',
   'moveToFinished',
   'removeJob',
+  'updateJobScheduler',
 ];
 /** Called where redis.url names another database than 0. */
 const elsewhere = ['select'];

@@ -136,6 +136,22 @@ test('rankOf() is fair among messages of one time, and gives a week more the dou
     assert.ok(Math.abs(share - (wanted[week] ?? 0)) < 45, `weeks have ${weeks.join(', ')} of 1000`);
 });
 
+test('rankOf() lets some 20 messages a day into a sample of 200, however many come', () => {
+  const [random, perDay, days] = [seeded(3), 1000, 42];
+  const kept: number[] = [];
+  let entered = 0;
+  for (let at = 0; at < days * perDay; at++) {
+    const rank = rankOf(nowMs + (at / perDay) * 86_400_000, random());
+    if (kept.length === 200 && rank < (kept[0] ?? 0)) continue;
+    const above = kept.findIndex((other) => other > rank);
+    kept.splice(above === -1 ? kept.length : above, 0, rank);
+    if (kept.length > 200) kept.shift();
+    // Of the last two weeks: before them it was not in balance.
+    if (at >= (days - 14) * perDay) entered++;
+  }
+  assert.ok(Math.abs(entered / 14 - 200 / (7 / Math.LN2)) < 3, `${entered / 14} a day`);
+});
+
 test('rankOf() is a whole number of at most 15 digits for every random number, and rises with it', () => {
   const ranks = [0, Number.MIN_VALUE, 1e-9, 0.5, 0.999, 1 - Number.EPSILON / 2].map((random) =>
     rankOf(nowMs, random),
@@ -165,6 +181,18 @@ test('offer() passes over what comes while four are waiting, and counts it', asy
   await reservoir.close();
   assert.deepEqual(reservoir.counts, { kept: 4, missed: 3, failed: 0 });
   assert.equal((await textsIn(state)).length, 4);
+});
+
+test('offer() holds 8 MiB in memory at most', async (t) => {
+  const reservoir = await opened({ state: temporaryFolder(t), messageBytesMax: 100 * 1024 ** 2 });
+  const large = Buffer.alloc(5 * 1024 ** 2);
+  for (let at = 0; at < 2; at++)
+    reservoir.offer({ sender: '', sizeBytes: large.length, read: () => only(large) });
+  await reservoir.idle();
+  assert.deepEqual(reservoir.counts, { kept: 1, missed: 1, failed: 0 });
+  await settled(reservoir, letter('x'));
+  await reservoir.close();
+  assert.equal(reservoir.counts.kept, 2);
 });
 
 test('offer() reads at once, and never a message that it does not want', async (t) => {

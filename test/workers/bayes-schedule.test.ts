@@ -3,6 +3,7 @@
  * also while Redis is away.
  */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -88,7 +89,7 @@ async function startNode(
     log,
     everyMs: 5,
     settleMs: 0,
-    patienceMs: 0,
+    patienceMs: 60_000,
     busyMs: 0,
     ...more,
   });
@@ -311,6 +312,28 @@ test('openNightQueue() writes the schedule again that an emptied Redis forgot, a
   await startNode(t, runs, planAround(late), { name: 'b', queue: overRedis(url, planAround(late)) });
   await runs.until(2);
   assert.deepEqual(runs.begun()[1], { node: 'b', planned: late });
+});
+
+test('openNightQueue() needs no right beyond those of docs/deploy.md', async (t) => {
+  const server = await redisOf(t);
+  const text = readFileSync(join(import.meta.dirname, '../../docs/deploy.md'), 'utf8');
+  const [, user = ''] = /^user (sluice on .*)$/m.exec(text) ?? [];
+  await server.ask('ACL', 'SETUSER', ...user.split(' '));
+  const url = server.url.replace('redis://', 'redis://sluice:a-long-password@');
+  const runs = recorder();
+  // One by the scheduler, one that is added.
+  const planned = Date.now() + 600;
+  const plan = planAround(planned);
+  const first = await startNode(t, runs, plan, {
+    lastRunAt: async () => planned - 1000,
+    queue: overRedis(url, plan),
+  });
+  await runs.until(1);
+  await eventually(async () => (await first.nights.recall()).some(({ served }) => served));
+  const late = planAround(planned - 5000);
+  await startNode(t, runs, late, { name: 'b', queue: overRedis(url, late) });
+  await runs.until(2);
+  assert.equal(await server.ask('ACL', 'LOG'), '');
 });
 
 test('startSchedule() serves the night by the timer where Redis is away, and Redis back does not run it again', async (t) => {
