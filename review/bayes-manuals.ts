@@ -69,7 +69,10 @@ export const bayesManuals = [
       'Checks the snapshot, loads it into a database beside the live one, counts it, and then exchanges the two in one instant: spamd answers throughout. The database that was there stays, for bayes rollback.',
       privileges,
     ],
-    options: [option('force', 'take a snapshot although a newer one was here'), ...whose],
+    options: [
+      option('force', 'take a snapshot although a newer one was here, or load the current one again'),
+      ...whose,
+    ],
     examples: [['bayes restore /var/lib/sluice/bayes/exported/1795324800000', 'one that bayes status shows']],
     exits: [
       [0, 'restored, or in place already'],

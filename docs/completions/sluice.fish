@@ -135,7 +135,7 @@ complete -c sluice -n '__sluice_in bayes export' -l force -d 'keep it although i
 complete -c sluice -n '__sluice_in bayes export' -l spamd-user -x -a '(__fish_complete_users)' -d 'whose Bayes database; default: bayes.user, else the user of spamd\'s process'
 complete -c sluice -n '__sluice_in bayes export' -l spamd-config -x -a '(__fish_complete_directories)' -d 'SpamAssassin\'s site configuration; default: bayes.siteFolder, else as spamd was started'
 complete -c sluice -n '__sluice_at 0 bayes restore' -a '(__fish_complete_directories)'
-complete -c sluice -n '__sluice_in bayes restore' -l force -d 'take a snapshot although a newer one was here'
+complete -c sluice -n '__sluice_in bayes restore' -l force -d 'take a snapshot although a newer one was here, or load the current one again'
 complete -c sluice -n '__sluice_in bayes restore' -l spamd-user -x -a '(__fish_complete_users)' -d 'whose Bayes database; default: bayes.user, else the user of spamd\'s process'
 complete -c sluice -n '__sluice_in bayes restore' -l spamd-config -x -a '(__fish_complete_directories)' -d 'SpamAssassin\'s site configuration; default: bayes.siteFolder, else as spamd was started'
 complete -c sluice -n '__sluice_in bayes rollback' -l spamd-user -x -a '(__fish_complete_users)' -d 'whose Bayes database; default: bayes.user, else the user of spamd\'s process'

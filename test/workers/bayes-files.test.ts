@@ -3,7 +3,16 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  readdirSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { packBundle } from '../../workers/bayes-bundle.ts';
@@ -91,4 +100,19 @@ test('receive() tells its own trouble, not that old snapshots could not be remov
   const done = await receiveWhile('install', Date.now() + 2000);
   assert.ok(done.kind === 'restored', JSON.stringify(done));
   assert.match(done.companions.warnings.join(), /^Cannot remove old snapshots: ENOTDIR/);
+});
+
+test('restore() on files loads the current snapshot again where somebody insists: its database may have drifted', async (t) => {
+  const site = await startSite(t, 'files');
+  const [home, toks] = [join(site.folder, 'bayes'), 'bayes_toks'];
+  await given(t, site, wordsOf('ham'));
+  const before = readlinkSync(join(home, 'current'));
+  const { folder, manifest } = await snapshotOf(t, dumpOf(wordsOf('spam')), {
+    snapshotId: Date.now() + 1000,
+  });
+  assert.equal((await bayesOf(site).restore(folder)).kind, 'restored');
+  copyFileSync(join(home, before, toks), join(home, 'current', toks));
+  assert.equal((await bayesOf(site).restore(folder)).kind, 'already');
+  assert.equal((await bayesOf(site).restore(folder, { force: true })).kind, 'restored');
+  assert.equal((await site.figures()).digest, manifest.digest);
 });
