@@ -52,7 +52,10 @@ async function answer(invocation: Invocation, door: Door): Promise<number> {
   const here = bayesHere(config, invocation.options, () => undefined, signal);
   const configFile = invocation.options.config ?? null;
   const mail = createOwnerCall({ script: process.argv[1] ?? '', configFile, signal });
-  return serveDoor(answerersOf(door, here, mail), { input: process.stdin, output: process.stdout });
+  const answerers = answerersOf(door, here, mail);
+  const code = await serveDoor(answerers, { input: process.stdin, output: process.stdout, signal });
+  // Whoever takes no answer must not keep this process: what it still has to say would wait for him.
+  return code ?? process.exit(69);
 }
 
 async function told(

@@ -6,8 +6,8 @@
  */
 import { lstatSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Config } from '../rules/config.ts';
-import { type Bayes, createBayes, type OnStep } from '../workers/bayes.ts';
+import { type Config, formatAddress } from '../rules/config.ts';
+import { type Bayes, type BayesTrouble, createBayes, type OnStep } from '../workers/bayes.ts';
 import type { BayesView } from '../workers/bayes-counts.ts';
 import { type BayesLock, createBayesLock } from '../workers/bayes-lock.ts';
 import { bayesViewOf } from '../workers/check-bayes.ts';
@@ -34,15 +34,18 @@ export function bayesHere(
   signal = new AbortController().signal,
 ): BayesHere {
   const folder = ownFolder(join(config.state, 'bayes'));
-  const view = viewOf(config, options);
+  const { view, unknown } = viewOf(config, options);
   const { keep, sizeMax, redisScratch } = config.bayes;
   const lock = createBayesLock(join(folder, 'lock'));
   const limits = { keep, sizeBytesMax: sizeMax, redisScratch };
-  const bayes = createBayes({ view, folder, ...limits, lock, onStep, signal });
+  const bayes = createBayes({ view, unknown, folder, ...limits, lock, onStep, signal });
   return { config, bayes, view, folder, syncLock: createBayesLock(join(folder, 'sync')), signal };
 }
 
-function viewOf({ bayes, spamd }: Config, options: Options): BayesView {
+function viewOf(
+  { bayes, spamd }: Config,
+  options: Options,
+): { readonly view: BayesView; readonly unknown: BayesTrouble | null } {
   const wanted = {
     user: options['spamd-user'] ?? bayes.user,
     siteFolder: options['spamd-config'] ?? bayes.siteFolder,
@@ -50,7 +53,21 @@ function viewOf({ bayes, spamd }: Config, options: Options): BayesView {
   if (wanted.user !== null && findUser(wanted.user) === null)
     throw new UsageError(`bayes: this machine has no user "${wanted.user}"`);
   const found = spamd.map(processListeningOn).find((process): process is LocalProcess => process !== null);
-  return bayesViewOf(found ?? null, wanted);
+  // What root would restore without a word of whose it is, spamd could not read.
+  const isKnown = wanted.user !== null || found !== undefined || process.getuid?.() !== 0;
+  return { view: bayesViewOf(found ?? null, wanted), unknown: isKnown ? null : nobodyIn(spamd) };
+}
+
+function nobodyIn(spamd: Config['spamd']): BayesTrouble {
+  const where =
+    spamd.length === 0 ? 'no spamd is named' : `no spamd runs here at ${spamd.map(formatAddress).join(', ')}`;
+  return {
+    kind: 'failed',
+    step: 'settings',
+    message: `Cannot tell whose Bayes database it is: ${where}, and bayes.user is not set`,
+    remedy:
+      "start spamd, or write bayes.user, the user of spamd, into sluice.yaml (and bayes.siteFolder, where it is not SpamAssassin's own)",
+  };
 }
 
 /** Root must write nothing into a folder that another user could replace by a link under its hands. */

@@ -27,10 +27,10 @@ const answering =
 export const bayesManuals = [
   {
     name: 'bayes status',
-    summary: 'which Bayes database is in place here, and which snapshots are kept',
+    summary: 'which Bayes database is in place here, which snapshots are kept, and how the other nodes stand',
     words: [],
     about: [
-      'Shows the live database with its counts, the snapshot it came from and the one before it, and the snapshots that were exported here or received.',
+      'Shows the live database with its counts, the snapshot it came from and the one before it, and the snapshots that were exported here or received. For each other node: what the last run came to, with step and remedy where it failed, the counts of both sides, how alike they scored, and the age of the last good run; a node that this one connects to is asked how it stands now, for half a minute at most. On a backup also how many lessons wait for the primary.',
       privileges,
     ],
     options: whose,
@@ -69,7 +69,10 @@ export const bayesManuals = [
       'Checks the snapshot, loads it into a database beside the live one, counts it, and then exchanges the two in one instant: spamd answers throughout. The database that was there stays, for bayes rollback.',
       privileges,
     ],
-    options: [option('force', 'take a snapshot although a newer one was here'), ...whose],
+    options: [
+      option('force', 'take a snapshot although a newer one was here, or load the current one again'),
+      ...whose,
+    ],
     examples: [['bayes restore /var/lib/sluice/bayes/exported/1795324800000', 'one that bayes status shows']],
     exits: [
       [0, 'restored, or in place already'],

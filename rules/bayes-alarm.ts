@@ -40,6 +40,8 @@ export type AlarmTerms = {
   readonly openNight: number | null;
   /** What to do about a database that is old. */
   readonly remedy: string;
+  /** What somebody was told already, and what is not over yet. */
+  readonly told: readonly Trouble[];
 };
 
 /** Nobody has come back to a night for so long: nobody will. */
@@ -70,10 +72,15 @@ export function isBusy({ outcome, step }: Pick<NonNullable<SeenNode['last']>, 'o
   return outcome === 'refused' && step === 'lock';
 }
 
-function failureOf({ node, last }: SeenNode, { now, openNight }: AlarmTerms): Trouble[] {
-  if (last === null || last.outcome === 'done' || last.outcome === 'already' || isBusy(last)) return [];
+function failureOf({ node, last }: SeenNode, { now, openNight, told }: AlarmTerms): Trouble[] {
+  if (last === null || last.outcome === 'done' || last.outcome === 'already') return [];
   const { at, outcome, step, message, remedy } = last;
-  if (openNight !== null && at >= openNight && now - at < openMsMax) return [];
+  const isCutShort = openNight !== null && at >= openNight && now - at < openMsMax;
+  // Such a run says nothing, also not that an older trouble is over.
+  if (isBusy(last) || isCutShort)
+    return told
+      .filter((one) => one.node === node && one.kind === 'failed')
+      .map(({ kind, message, remedy }) => ({ node, kind, message, remedy }));
   const what = `${outcome} at ${step ?? 'an unknown step'}: ${message ?? 'no reason was given'}`;
   return [{ node, kind: 'failed', message: what, remedy: remedy ?? 'see the log' }];
 }

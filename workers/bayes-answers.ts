@@ -18,8 +18,8 @@ import {
 } from './bayes-hello.ts';
 import { keepRecord, parseRecord, readRecords, writeRecord } from './bayes-record.ts';
 import type { BayesView } from './bayes-counts.ts';
-import type { Snapshot } from './bayes-snapshots.ts';
-import { BayesFail, isTrouble, type OnStep, orThrow, refused } from './bayes-step.ts';
+import { type Snapshot, verifySnapshot } from './bayes-snapshots.ts';
+import { BayesFail, isTrouble, type OnStep, orThrow, outcomeOf, refused } from './bayes-step.ts';
 import { bayesSettings } from './bayes-store.ts';
 import type { NodeOutcome } from './bayes-sync.ts';
 import type { Answer, Answerer, Answerers } from './bayes-wire.ts';
@@ -97,7 +97,7 @@ function snapshotAnswer(
     const companions = options.companions();
     const newest = await bayes.newestExport();
     const isNew = newest !== null && isFresh(newest, now()) && newest.manifest.snapshotId >= after;
-    if (isNew && (await carries(newest, companions))) return bundleOf(newest);
+    if (isNew && (await isWhole(newest)) && (await carries(newest, companions))) return bundleOf(newest);
     // Doubts about the database are for whoever administers it: nobody else may force it out.
     const { snapshot } = orThrow(await bayes.export({ after, companions }));
     return bundleOf(snapshot);
@@ -122,6 +122,18 @@ function reportAnswer({ folder, role }: AnswerOptions): Answerer {
 
 function bundleOf(snapshot: Snapshot): Answer {
   return { head: { snapshotId: snapshot.manifest.snapshotId }, payload: packBundle(snapshot) };
+}
+
+/** Its files may have gone bad on disk: then there is a new one to be had. */
+async function isWhole(snapshot: Snapshot): Promise<boolean> {
+  const verified = await outcomeOf(
+    () => undefined,
+    async () => {
+      await verifySnapshot(snapshot);
+      return { kind: 'whole' as const };
+    },
+  );
+  return !isTrouble(verified);
 }
 
 function isFresh({ manifest }: Snapshot, now: number): boolean {

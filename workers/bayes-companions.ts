@@ -46,10 +46,11 @@ const recipientsName = 'recipients.map';
 /** What this site has to send along; rejects where a file that sluice.yaml names is not there. */
 export function companionsOf({ policies, policiesNamed, bayes }: Config): Companion[] {
   const companion = (name: string, file: string): Companion => {
-    if (!existsSync(file))
+    const problem = problemOf(file, bayes.sizeMax);
+    if (problem !== null)
       throw failed(
         'companions',
-        `Cannot send ${file}: it is not there`,
+        `Cannot send ${file}: ${problem}`,
         'create it, or correct its name in sluice.yaml',
       );
     return { name, read: () => createReadStream(file) as AsyncIterable<Buffer> };
@@ -59,6 +60,14 @@ export function companionsOf({ policies, policiesNamed, bayes }: Config): Compan
     ...(hasPolicies ? [companion(policiesName, policies)] : []),
     ...(bayes.recipients === null ? [] : [companion(recipientsName, bayes.recipients)]),
   ];
+}
+
+/** The folder of policies may belong to another user: what never ends must not fill root's disk. */
+function problemOf(file: string, sizeBytesMax: number): string | null {
+  const found = statSync(file, { throwIfNoEntry: false });
+  if (found === undefined) return 'it is not there';
+  if (!found.isFile()) return 'it is no plain file';
+  return found.size > sizeBytesMax ? `it has ${found.size} octets, bayes.sizeMax is ${sizeBytesMax}` : null;
 }
 
 /** An export with what travels along; that a companion is missing is its trouble. */

@@ -7,7 +7,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { constants, lstatSync, statSync } from 'node:fs';
-import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readlink, rename, symlink, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { BayesView } from './bayes-counts.ts';
 import { sync } from './bayes-snapshots.ts';
@@ -20,10 +20,12 @@ import {
   siteSetting,
   type StoreOptions,
 } from './bayes-store.ts';
+import { removeTree } from './remove-tree.ts';
 
 const linkName = 'current';
 const markName = 'snapshot.json';
 const replacedName = 'replaced';
+const textBytesMax = 64 * 1024;
 const ownPattern = /^(?:generation|\.link)-[0-9a-f]{12}$/;
 
 /** The files under the site's `bayes_path`. */
@@ -39,10 +41,10 @@ export function openFiles({ view, saLearn, step }: StoreOptions): BayesStore {
     if (!exists(join(home, name, `${basename(path)}_toks`))) return null;
     return { mark: parseMark(await textOf(join(home, name, markName))) };
   };
-  const currentName = async () => (isLink(link) ? basename(await readlink(link)) : null);
+  const currentName = async () => (isLink(link) ? nameIn(await readlink(link)) : null);
   const previousName = async () => {
     const current = await currentName();
-    return current === null ? null : ((await textOf(join(home, current, replacedName)))?.trim() ?? null);
+    return current === null ? null : nameIn((await textOf(join(home, current, replacedName))) ?? '');
   };
   const point = async (name: string): Promise<void> => {
     const next = join(home, `.link-${randomBytes(6).toString('hex')}`);
@@ -53,11 +55,11 @@ export function openFiles({ view, saLearn, step }: StoreOptions): BayesStore {
     await sync(home);
   };
   const noteReplaced = (name: string, replaced: string) =>
-    writeWhole(join(home, name, replacedName), `${replaced}\n`);
+    within(join(home, name), (folder) => writeWhole(join(folder, replacedName), `${replaced}\n`));
   const clean = async (): Promise<void> => {
     const wanted = [await currentName(), await previousName()];
     const old = (await readdir(home)).filter((name) => ownPattern.test(name) && !wanted.includes(name));
-    for (const name of old) await rm(join(home, name), { recursive: true, force: true });
+    for (const name of old) await removeTree(join(home, name));
   };
   return {
     kind: 'files',
@@ -81,9 +83,10 @@ export function openFiles({ view, saLearn, step }: StoreOptions): BayesStore {
       return scratch;
     },
     async mark({ name }, mark) {
-      const folder = join(home, name);
-      for (const file of await readdir(folder)) await sync(join(folder, file));
-      await writeWhole(join(folder, markName), JSON.stringify(mark));
+      await within(join(home, name), async (folder) => {
+        for (const file of await readdir(folder)) await syncFile(join(folder, file));
+        await writeWhole(join(folder, markName), JSON.stringify(mark));
+      });
       await noteReplaced(name, (await currentName()) ?? name);
     },
     switchTo: ({ name }) => point(name),
@@ -150,6 +153,34 @@ async function makeLike(folder: string, other: string): Promise<void> {
   }
 }
 
+/** A name beside the link: what a generation's owner wrote leads nowhere else. */
+function nameIn(text: string): string | null {
+  const name = basename(text.trim());
+  return ['', '.', '..'].includes(name) ? null : name;
+}
+
+/** A path to the very folder that is there now: it belongs to a user who could put a link in its place under our hands. */
+async function within<T>(folder: string, work: (path: string) => Promise<T>): Promise<T> {
+  const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+  try {
+    return await work(`/proc/self/fd/${handle.fd}`);
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Opened so that neither a link leads away nor a pipe holds us up. */
+const plainly = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+
+async function syncFile(file: string): Promise<void> {
+  const handle = await open(file, plainly);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
 /** Writes a file anew under another name and renames it: a reader finds the old text or the new one, whole. */
 async function writeWhole(file: string, text: string): Promise<void> {
   const draft = `${file}.${randomBytes(6).toString('hex')}`;
@@ -163,11 +194,18 @@ function exists(file: string): boolean {
   return statSync(file, { throwIfNoEntry: false }) !== undefined;
 }
 
+/** A small text of ours; null where there is none, or something else in its place. */
 async function textOf(file: string): Promise<string | null> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    if (cause instanceof Error && 'code' in cause && cause.code === 'ENOENT') return null;
+  const handle = await open(file, plainly).catch((cause: unknown) => {
+    const code = cause instanceof Error && 'code' in cause ? cause.code : null;
+    if (code === 'ENOENT' || code === 'ELOOP') return null;
     throw cause;
+  });
+  if (handle === null) return null;
+  try {
+    const found = await handle.stat();
+    return found.isFile() && found.size < textBytesMax ? await handle.readFile('utf8') : null;
+  } finally {
+    await handle.close();
   }
 }

@@ -25,13 +25,13 @@ export function addBayesFigures(register: Register, { view, nextAt, now = Date.n
   const each = (read: (record: SyncRecord) => readonly Sample[]) => () => view().records.flatMap(read);
   add(
     'last_run_timestamp_seconds',
-    'When the last run with the node began',
+    'When the last run with the node ended',
     ['node'],
     each(({ node, at }) => [of(at / 1000, { node })]),
   );
   add(
     'last_good_timestamp_seconds',
-    'When the last run that succeeded began',
+    'When the last run that succeeded ended',
     ['node'],
     each(({ node, lastGood }) => (lastGood === null ? [] : [of(lastGood.at / 1000, { node })])),
   );

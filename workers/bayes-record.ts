@@ -16,6 +16,17 @@ const count = z.int().nonnegative();
 /** Counts as outside data. */
 export const countsShape = z.object({ nspam: count, nham: count, tokens: count });
 
+/** The figures of a comparison as outside data. */
+export const parityShape = z.object({
+  at: count.optional(),
+  messages: count,
+  probabilityDiffers: count,
+  scoreDiffers: count,
+  flips: count,
+  worst: z.number(),
+  notScored: count,
+});
+
 const text = z.string().max(5000);
 
 const recordShape = z.object({
@@ -30,17 +41,7 @@ const recordShape = z.object({
   lastGood: z
     .object({ at: count, snapshotId: count, takenAt: count, here: countsShape, there: countsShape })
     .nullable(),
-  parity: z
-    .object({
-      at: count.optional(),
-      messages: count,
-      probabilityDiffers: count,
-      scoreDiffers: count,
-      flips: count,
-      worst: z.number(),
-      notScored: count,
-    })
-    .nullable(),
+  parity: parityShape.nullable(),
 });
 
 export type Counts = Readonly<z.infer<typeof countsShape>>;

@@ -5,7 +5,7 @@
  * it holds and goes with it. `sa-learn --restore` adds to what is there, so a load begins with an empty index. An index that
  * holds anything but Bayes is never touched. Rejects with BayesFail, without the password.
  */
-import { chown, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chown, lstat, mkdtemp, readdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { RedisConfig } from '../rules/config.ts';
@@ -16,10 +16,12 @@ import {
   type BayesStore,
   type Generation,
   type Mark,
+  type Scratch,
   siteSetting,
   type StoreOptions,
 } from './bayes-store.ts';
 import type { Redis } from './redis.ts';
+import { removeTree } from './remove-tree.ts';
 
 const markKey = 'sluice:bayes';
 /** A load is under way, or died. */
@@ -39,8 +41,11 @@ export async function openRedis(options: StoreOptions): Promise<BayesStore> {
     await connectTo(dsn, redisScratch, attempt),
   ];
   const scratchDsn = `bayes_sql_dsn ${formatDsn({ ...dsn, database: redisScratch })}`;
-  const hidden = dsn.password === null ? null : await hideLine(view, scratchDsn);
-  const scratchHere = { name: String(redisScratch), lines: [hidden?.line ?? scratchDsn] };
+  let hidden: Awaited<ReturnType<typeof hideLine>> | null = null;
+  const scratchHere = async (): Promise<Scratch> => {
+    if (dsn.password !== null) hidden ??= await hideLine(view, scratchDsn);
+    return { name: String(redisScratch), lines: [hidden?.line ?? scratchDsn] };
+  };
   let pending: Mark | null = null;
   const clear = async (under: BayesStep): Promise<void> => {
     await attempt(under, () => scratch.flushdb());
@@ -72,8 +77,9 @@ export async function openRedis(options: StoreOptions): Promise<BayesStore> {
     async load(dump) {
       await clear('load');
       await attempt('load', () => scratch.set(markKey, loading));
-      await saLearn.restore(dump, scratchHere.lines);
-      return scratchHere;
+      const here = await scratchHere();
+      await saLearn.restore(dump, here.lines);
+      return here;
     },
     async mark(_, mark) {
       pending = mark;
@@ -148,14 +154,27 @@ function formatDsn({ server, password, database }: Dsn): string {
 
 /** A line of configuration in a file that the user of sa-learn alone can read: arguments are seen by everybody (proc(5)). */
 async function hideLine({ user }: BayesView, text: string) {
-  const folder = await mkdtemp(join(tmpdir(), 'sluice-bayes-'));
+  const isOther = user !== null && process.getuid?.() === 0;
+  await sweepHidden(isOther ? user.uid : (process.getuid?.() ?? 0));
+  const folder = await mkdtemp(join(tmpdir(), hiddenPrefix));
   const file = join(folder, 'scratch.cf');
   await writeFile(file, `${text}\n`, { mode: 0o600, flag: 'wx' });
-  if (user !== null && process.getuid?.() === 0) {
-    await chown(file, user.uid, user.gid);
-    await chown(folder, user.uid, user.gid);
+  if (isOther) for (const path of [file, folder]) await chown(path, user.uid, user.gid);
+  return { line: `include ${file}`, remove: () => removeTree(folder) };
+}
+
+const hiddenPrefix = 'sluice-scratch-';
+/** Longer than a load and its count may take: whoever made it is dead. */
+const hiddenMsMax = 2 * 3_600_000;
+
+/** Removes what runs left that were killed: there is a password in it. */
+async function sweepHidden(uid: number): Promise<void> {
+  for (const name of await readdir(tmpdir())) {
+    if (!name.startsWith(hiddenPrefix)) continue;
+    const path = join(tmpdir(), name);
+    const found = await lstat(path).catch(() => null); // another run was faster
+    if (found?.uid === uid && Date.now() - found.mtimeMs > hiddenMsMax) await removeTree(path);
   }
-  return { line: `include ${file}`, remove: () => rm(folder, { recursive: true, force: true }) };
 }
 
 type Attempt = <T>(step: BayesStep, work: () => Promise<T>) => Promise<T>;

@@ -22,7 +22,7 @@ export type RestoreOptions = {
   readonly folder: string;
   /** Of its dump, uncompressed. */
   readonly dumpBytesMax: number;
-  /** Takes a snapshot that is older than one that was here. */
+  /** Takes a snapshot that is older than one that was here, and the current one again. */
   readonly force: boolean;
   readonly step: OnStep;
   readonly now: () => number;
@@ -59,7 +59,8 @@ export async function restoreSnapshot(options: RestoreOptions): Promise<Restored
   const standing = await store.standing();
   const mark = markOf(snapshot.manifest, options.now());
   const current = standing.current?.mark ?? null;
-  if (current?.snapshotId === mark.snapshotId && isSameContent(current, mark))
+  // What its mark says may not be so any more: who insists gets it loaded again.
+  if (!options.force && current?.snapshotId === mark.snapshotId && isSameContent(current, mark))
     return { kind: 'already', current };
   if (!options.force) refuseOlder(mark, standing);
   step('prepare');

@@ -49,6 +49,8 @@ export type ScheduleOptions = {
   readonly settleMs?: number;
   /** How long Redis may be away at the planned time. */
   readonly patienceMs?: number;
+  /** How long a night waits that found another run: where that is the other node's, each try takes a snapshot here. */
+  readonly busyMs?: number;
 };
 
 export type Schedule = {
@@ -63,8 +65,9 @@ export type Schedule = {
 /** Starts looking; nothing is run before this returns. */
 export function startSchedule(options: ScheduleOptions): Schedule {
   const { plan, nights, lastRunAt, run, log, now = Date.now } = options;
-  const { everyMs = 15_000, settleMs = 60_000, patienceMs = 10 * 60_000 } = options;
+  const { everyMs = 15_000, settleMs = 60_000, patienceMs = 10 * 60_000, busyMs = 2 * 60_000 } = options;
   const startedAt = now();
+  let busyAt = Number.NEGATIVE_INFINITY;
   const known = createMemory(nights, log);
   let serving: Promise<void> | null = null;
   let isClosed = false;
@@ -83,6 +86,7 @@ export function startSchedule(options: ScheduleOptions): Schedule {
     const outcome = await run(planned);
     log.info({ planned: timeOf(planned), outcome, ms: now() - planned - lateMs }, 'Bayes night ends');
     if (outcome === 'done') await known.served(planned, false);
+    if (outcome === 'busy') busyAt = now();
   };
   const queue =
     options.queue?.(async (planned) => {
@@ -95,6 +99,7 @@ export function startSchedule(options: ScheduleOptions): Schedule {
     const found = { now: now(), nights: await known.recall(), lastRunAt: await lastRunAt() };
     if (isClosed || serving !== null || !isMissed(planned, found)) return;
     if (planned < startedAt && found.now - startedAt < settleMs && found.now >= startedAt) return;
+    if (found.now >= busyAt && found.now - busyAt < busyMs) return;
     const ageMs = found.now - Math.max(planned, startedAt);
     if (queue === null) return serve(planned);
     if (!queue.isUp()) return ageMs < patienceMs ? undefined : serve(planned);

@@ -6,6 +6,7 @@
  */
 import { z } from 'zod';
 import type { NamedThreshold, ParitySummary, Score } from '../rules/bayes-parity.ts';
+import { parityShape } from './bayes-record.ts';
 import { failed } from './bayes-step.ts';
 
 const idShape = z.string().min(1).max(100);
@@ -35,19 +36,7 @@ const sampleShape = z.discriminatedUnion('kind', [
   }),
 ]);
 
-const count = z.int().nonnegative();
-const noteShape = z.object({
-  host: z.string().max(255),
-  parity: z.object({
-    at: count.optional(),
-    messages: count,
-    probabilityDiffers: count,
-    scoreDiffers: count,
-    flips: count,
-    worst: z.number(),
-    notScored: count,
-  }),
-});
+const noteShape = z.object({ host: z.string().max(255), parity: parityShape });
 
 /** What a primary tells a backup of their comparison; `host` as it calls itself with its bundles. */
 export type ParityNote = { readonly host: string; readonly parity: ParitySummary };

@@ -7,10 +7,11 @@
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { formatManifest, type Manifest, manifestName, parseManifest } from './bayes-manifest.ts';
 import { messageOf, refused } from './bayes-step.ts';
+import { removeTree } from './remove-tree.ts';
 
 export type Snapshot = {
   /** Absolute path, with manifest.json and the files that it names. */
@@ -98,11 +99,11 @@ async function setAside(folder: string, old: string): Promise<void> {
     if (isMissing(cause)) return;
     throw cause;
   }
-  await rm(aside, { recursive: true, force: true });
+  await removeTree(aside);
 }
 
 export async function dropDraft(draft: Draft): Promise<void> {
-  await rm(draft.folder, { recursive: true, force: true });
+  await removeTree(draft.folder);
 }
 
 /** Removes drafts of dead runs and all but the newest `keep` snapshots; those whose ids are in `wanted` stay. */
@@ -112,10 +113,10 @@ export async function pruneSnapshots(
   wanted: readonly number[] = [],
 ): Promise<void> {
   for (const name of await namesIn(folder))
-    if (name.startsWith(draftPrefix)) await rm(join(folder, name), { recursive: true, force: true });
+    if (name.startsWith(draftPrefix)) await removeTree(join(folder, name));
   const { snapshots } = await listSnapshots(folder);
   const old = snapshots.slice(keep).filter(({ manifest }) => !wanted.includes(manifest.snapshotId));
-  for (const snapshot of old) await rm(snapshot.folder, { recursive: true, force: true });
+  for (const snapshot of old) await removeTree(snapshot.folder);
 }
 
 /** Makes a file's octets, or a folder's names, survive a crash of the machine. */

@@ -79,7 +79,7 @@ export function judgeSsh(node: string, end: SshEnd, isSent: boolean): BayesTroub
     return trouble(
       under,
       `Cannot wait longer for ${node}: no whole answer within ${seconds} s`,
-      'see what keeps that machine busy; bayes.ssh.deadlineSeconds is the limit',
+      'see what keeps that machine busy; bayes.ssh.deadlineSeconds is the limit, and for the first question connectSeconds and two minutes',
     );
   if (stopped === 'aborted')
     return trouble(under, `Cannot go on with ${node}: this run was ended`, 'run it again');

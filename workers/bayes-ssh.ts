@@ -24,6 +24,8 @@ type Ssh = Config['bayes']['ssh'];
 /** What is asked to be run there: nothing of that name exists, so a key that could run anything is found out. */
 export const askedCommand = 'sluice-bayes-by-forced-command';
 
+/** Beyond the time to connect: to start Sluice there, which asks sa-learn for its counts. */
+const helloSeconds = 120;
 /** For ssh(1) to end by itself once the answer is there. */
 const lastMs = 5000;
 
@@ -35,10 +37,19 @@ export function createCall(node: SshNode, ssh: Ssh, signal: AbortSignal, command
       async (step) => {
         step('connect');
         requireFiles(ssh);
-        return await over(start(node, ssh, signal, command), ask);
+        const limited = { ...ssh, deadlineSeconds: secondsFor(ask, ssh) };
+        return await over(start(node, limited, signal, command), ask);
       },
     );
 }
+
+/** How long a question may take: who only says who he is needs no half hour for it, and all other nodes wait for him. */
+export function secondsFor({ name }: Ask, { connectSeconds, deadlineSeconds }: Ssh): number {
+  return name === 'hello' ? Math.min(deadlineSeconds, connectSeconds + helloSeconds) : deadlineSeconds;
+}
+
+/** What came was no answer, but a text of somebody else's. */
+class OtherText extends BayesFail {}
 
 function requireFiles({ key, knownHosts }: Ssh): void {
   const isMissing = (file: string) => statSync(file, { throwIfNoEntry: false })?.isFile() !== true;
@@ -188,8 +199,11 @@ async function explained({ node, ended }: Running, cause: unknown, isSent: boole
       { cause },
     );
   }
-  const trouble = judgeSsh(node, await ended, isSent);
-  if (trouble !== null) return new BayesFail(trouble, { cause });
+  const end = await ended;
+  const trouble = judgeSsh(node, end, isSent);
+  // Nobody read on behind such a text: that the other side then failed to write says nothing.
+  const isOwnDoing = cause instanceof OtherText && end.stopped === null && trouble?.step !== 'connect';
+  if (trouble !== null && !isOwnDoing) return new BayesFail(trouble, { cause });
   if (cause instanceof BayesFail) {
     const { kind, step, message, remedy } = cause;
     return new BayesFail({ kind, step, message: `${node}: ${message}`, remedy }, { cause });
@@ -198,10 +212,11 @@ async function explained({ node, ended }: Running, cause: unknown, isSent: boole
 }
 
 function none(text: string): BayesFail {
-  const what = text === '' ? 'nothing' : `"${text.trim()}"`;
   const remedy =
     'see that the key leads to the command of sluice bayes setup there, and that no shell start-up file prints';
-  return failed('answer', `the answer is ${what}`, remedy);
+  if (text.trim() === '') return failed('answer', 'Cannot use it: the answer is nothing', remedy);
+  const message = `Cannot use it: the answer is "${text.trim()}"`;
+  return new OtherText({ kind: 'failed', step: 'answer', message, remedy });
 }
 
 function killGroup(child: ChildProcess): void {

@@ -83,6 +83,7 @@ export function createBayesWatch(options: WatchOptions): BayesWatch {
       elsewhereAt: elsewhereAt(),
       watchedSince: Math.min(told?.watched[node] ?? now(), now()),
       remedy: remedies[role],
+      told: told?.told ?? [],
     });
     const troubles = seen.flatMap((one) => troublesOf([one], terms(one.node)));
     view = { seen, records, troubles };

@@ -15,7 +15,7 @@ import type { BayesLock } from './bayes-lock.ts';
 import { type Restored, restoreSnapshot, rollBack, type RolledBack } from './bayes-restore.ts';
 import { createSaLearn, type Magic, type SaLearn } from './bayes-sa-learn.ts';
 import { listSnapshots, pruneSnapshots, type Snapshot } from './bayes-snapshots.ts';
-import { type BayesTrouble, type OnStep, outcomeOf, refused } from './bayes-step.ts';
+import { BayesFail, type BayesTrouble, messageOf, type OnStep, outcomeOf, refused } from './bayes-step.ts';
 import { type BayesStore, openBayesStore, type Standing } from './bayes-store.ts';
 
 export type { Companion, Exported } from './bayes-export.ts';
@@ -25,6 +25,8 @@ export type { BayesStep, BayesTrouble, OnStep } from './bayes-step.ts';
 export type BayesOptions = {
   /** Whose database, by which configuration: spamd's. */
   readonly view: BayesView;
+  /** Why nobody knows whose it is: every run ends with this. */
+  readonly unknown?: BayesTrouble | null;
   /** `exported/` and `received/` are made in it. */
   readonly folder: string;
   /** How many snapshots of each stay. */
@@ -93,6 +95,14 @@ export function createBayes(options: BayesOptions): Bayes {
   const [exported, received] = [join(folder, 'exported'), join(folder, 'received')];
   const restoring = ({ saLearn, store, step }: Run, from: string, force: boolean) =>
     restoreSnapshot({ saLearn, store, step, now, force, folder: from, dumpBytesMax: sizeBytesMax });
+  /** What old snapshots do is no trouble of the run that brought a new one. */
+  const tidied = ({ store }: Run): Promise<string[]> =>
+    inUse(store)
+      .then((wanted) => pruneSnapshots(received, keep, wanted))
+      .then(
+        () => [],
+        (cause: unknown) => [`Cannot remove old snapshots: ${messageOf(cause)}`],
+      );
   return {
     export: ({ force = false, companions = [], after = 0 } = {}) =>
       runAlone(options, ({ saLearn, store, step }) => {
@@ -111,9 +121,11 @@ export function createBayes(options: BayesOptions): Bayes {
           run.step('install');
           const installed = await staged.install();
           const counts = await run.saLearn.magic();
-          return { ...restored, counts, companions: { installed, warnings: staged.warnings } };
-        } finally {
-          await pruneSnapshots(received, keep, await inUse(run.store));
+          const warnings = [...staged.warnings, ...(await tidied(run))];
+          return { ...restored, counts, companions: { installed, warnings } };
+        } catch (cause) {
+          await tidied(run);
+          throw cause;
         }
       }),
     restore: (from, { force = false } = {}) => runAlone(options, (run) => restoring(run, from, force)),
@@ -158,11 +170,12 @@ function runAlone<T>(options: BayesOptions, work: (run: Run) => Promise<T>): Pro
 }
 
 async function withStore<T>(
-  { view, redisScratch, signal = new AbortController().signal }: BayesOptions,
+  { view, unknown = null, redisScratch, signal = new AbortController().signal }: BayesOptions,
   step: OnStep,
   work: (run: Run) => Promise<T>,
 ): Promise<T> {
   step('settings');
+  if (unknown !== null) throw new BayesFail(unknown);
   const saLearn = createSaLearn(view, signal);
   const store = await openBayesStore({ view, saLearn, step, signal, redisScratch });
   try {

@@ -6,7 +6,7 @@
  * does). As long as no mail is refused all is a warning: a sync that does not work costs precision, not mail. Never throws.
  */
 import { lookup } from 'node:dns/promises';
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../rules/config.ts';
 import { type Finding, ok, warn } from '../rules/finding.ts';
@@ -17,6 +17,7 @@ import { accessFiles, type Backup, checkBackups } from '../rules/postfix-check-p
 import type { BayesStatus, BayesTrouble } from './bayes.ts';
 import { checkAutoLearn } from './check-bayes-called.ts';
 import { checkKey } from './check-bayes-caller.ts';
+import { textOf, textOrNone } from './check-postfix.ts';
 import { pinnedKeysOf } from './openssh.ts';
 import { linesNamed, settingIn } from './spamassassin-config.ts';
 
@@ -212,17 +213,5 @@ function checkPostfixFor(config: Config, { postfixFolder }: RoleSite, backups: r
     return checkBackups({ main, master, tables }, config, known);
   } catch {
     return []; // not there, or not to be read: the part on Postfix says so
-  }
-}
-
-function textOf(file: string): { file: string; text: string } {
-  return { file, text: readFileSync(file, 'utf8') };
-}
-
-function textOrNone(file: string): { file: string; text: string }[] {
-  try {
-    return [textOf(file)];
-  } catch {
-    return []; // the check does with those that can be read
   }
 }

@@ -29,11 +29,13 @@ export function checkPostfixFolder(folder: string | null, config: Config, polici
   }
 }
 
-function textOf(file: string): { file: string; text: string } {
+/** A file of Postfix's; throws where it can't be read. */
+export function textOf(file: string): { file: string; text: string } {
   return { file, text: readFileSync(file, 'utf8') };
 }
 
-function textOrNone(file: string): { file: string; text: string }[] {
+/** As `textOf`, and none where it can't be read. */
+export function textOrNone(file: string): { file: string; text: string }[] {
   try {
     return [textOf(file)];
   } catch {

@@ -70,6 +70,24 @@ test('sluice bayes status|export|restore|rollback: what each says, and its exit 
   assert.equal(say('frobnicate').status, 64);
 });
 
+test('sluice bayes takes no database of root for that of a spamd that is down', async (t) => {
+  const site = await startSite(t, 'files');
+  const file = join(site.folder, 'sluice.yaml');
+  const say = (spamd: string) => {
+    writeFileSync(file, `state: state\nspamd: ${spamd}\nbayes: { siteFolder: site }\n`);
+    const ran = spawnSync(process.execPath, [sluice, 'bayes', 'status', '--config', file], {
+      encoding: 'utf8',
+    });
+    return [ran.status, ran.stdout];
+  };
+  const [code, said] = say('unix:/nonexistent/spamd.sock');
+  assert.match(
+    String(said),
+    /^failed at settings: Cannot tell whose .*no spamd runs here at unix:.*\n {2}remedy: .*bayes\.user/,
+  );
+  assert.equal(code, 69);
+});
+
 test('sluice bayes keeps nothing in a folder that another user may replace', async (t) => {
   const site = await startSite(t, 'files');
   const [state, file] = [join(site.folder, 'other'), join(site.folder, 'sluice.yaml')];

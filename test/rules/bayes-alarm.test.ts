@@ -14,6 +14,7 @@ const terms: AlarmTerms = {
   elsewhereAt: null,
   openNight: null,
   remedy: 'do it',
+  told: [],
 };
 const good = { at: now - hourMs, outcome: 'done', step: null, message: null, remedy: null } as const;
 const bad = {
@@ -97,6 +98,17 @@ suite('troublesOf()', () => {
         expected,
       );
     });
+});
+
+test('troublesOf() takes neither a busy run nor one that was cut short for the end of a trouble', () => {
+  const trouble: Trouble = { node: 'a', kind: 'failed', message: 'failed at connect', remedy: 'mend it' };
+  const told = [trouble, { ...trouble, node: 'b' }, { ...trouble, kind: 'old' as const }];
+  const busy = { ...bad, outcome: 'refused', step: 'lock' } as const;
+  const found = (last: SeenNode['last'], openNight: number | null) =>
+    troublesOf([{ node: 'a', last, takenAt: now }], { ...terms, told, openNight });
+  assert.deepEqual(found(busy, null), [trouble]);
+  assert.deepEqual(found(bad, bad.at - 60_000), [trouble]);
+  assert.deepEqual(found(good, null), []);
 });
 
 test('newsOf() names what began and what is over, by node and kind', () => {

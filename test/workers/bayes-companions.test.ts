@@ -11,6 +11,7 @@ import {
   rmSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -154,4 +155,18 @@ test('install() exchanges the table before its source, whose time says how old t
   mkdirSync(join(target, 'in the way'), { recursive: true });
   await assert.rejects(install(draft, ['.db']));
   assert.equal(readFileSync(`${target}.db`, 'utf8'), 'new table');
+});
+
+test('companionsOf() takes a plain file alone, and none beyond bayes.sizeMax', (t) => {
+  const { config, policies, recipients } = siteIn(t);
+  writeFileSync(policies, '');
+  symlinkSync('/dev/zero', recipients);
+  assert.throws(() => companionsOf(config), {
+    step: 'companions',
+    message: /relay_recipients: it is no plain file/,
+  });
+  rmSync(recipients);
+  writeFileSync(recipients, '');
+  truncateSync(recipients, config.bayes.sizeMax + 1);
+  assert.throws(() => companionsOf(config), { step: 'companions', message: /bayes\.sizeMax is/ });
 });

@@ -90,6 +90,7 @@ async function startNode(
     everyMs: 5,
     settleMs: 0,
     patienceMs: 60_000,
+    busyMs: 0,
     ...more,
   });
   stackOf(t).defer(async () => {
@@ -192,6 +193,24 @@ test('startSchedule() tries a night again that found another run, and after a re
   await runs.until(4);
   await someLooks(second);
   assert.equal(runs.begun().length, 4);
+});
+
+test('startSchedule() gives another run some time before it tries again', async (t) => {
+  const runs = recorder();
+  const planned = Date.now() - 1000;
+  let time = Date.now();
+  const run = async (): Promise<NightOutcome> => {
+    runs.note('a', planned);
+    return runs.begun().length === 1 ? 'busy' : 'done';
+  };
+  const more = { run, now: () => time, busyMs: 60_000 };
+  const node = await startNode(t, runs, planAround(planned), more);
+  await runs.until(1);
+  await eventually(() => node.lines.some((line) => line.includes('"outcome":"busy"')));
+  await someLooks(node);
+  assert.equal(runs.begun().length, 1);
+  time += 60_000;
+  await runs.until(2);
 });
 
 test('startSchedule() serves a night once although its database can not be used', async (t) => {

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { type Call, createCall } from '../../workers/bayes-ssh.ts';
+import { type Call, createCall, secondsFor } from '../../workers/bayes-ssh.ts';
 import { type BayesTrouble, isTrouble } from '../../workers/bayes-step.ts';
 import type { Answer, Ask } from '../../workers/bayes-wire.ts';
 import { by, cutWay, type Sshd, type SshConfig, startSshd } from './sshd-rig.ts';
@@ -70,6 +70,9 @@ test('createCall() says where the other command ends, and what it says last', as
     ],
     ['exit 127', 'connect', /no sluice/, /install/],
     ['echo Welcome', 'answer', /the answer is "Welcome"/, /start-up file/],
+    ['echo Welcome; exit 3', 'answer', /the answer is "Welcome"/, /start-up file/],
+    [`echo Welcome; ${child}`, 'answer', /the answer is "Welcome"/, /start-up file/],
+    ['echo Welcome; exit 127', 'connect', /no sluice/, /install/],
     ['printf "sluice-answer 7\\n"', 'answer', /version 7/, /one version/],
   ] as const;
   for (const [command, step, message, remedy] of table) {
@@ -113,6 +116,13 @@ test('createCall() never takes a cut connection for an answer, wherever it is cu
       const call = callTo({ ...sshd, node: by(sshd, cut.port) });
       await assert.rejects(roundTrip(call), { name: 'BayesFail' }, `${way} ${share}`);
     }
+});
+
+test('secondsFor() gives hello little more than the time to connect, and never more than the deadline', () => {
+  const ssh = { key: '', knownHosts: '', connectSeconds: 10, deadlineSeconds: 1800 };
+  assert.equal(secondsFor({ name: 'hello' }, ssh), 130);
+  assert.equal(secondsFor({ name: 'hello' }, { ...ssh, deadlineSeconds: 30 }), 30);
+  assert.equal(secondsFor({ name: 'bundle' }, ssh), 1800);
 });
 
 test('createCall() ends at its deadline and at its signal, and leaves no process behind', async (t) => {

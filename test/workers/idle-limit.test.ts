@@ -20,6 +20,22 @@ test('withIdleLimit() rejects where no chunk comes', async () => {
   await assert.rejects(read(), /Nothing came for/);
 });
 
+test('withIdleLimit() rejects at its signal, however often a chunk comes', async () => {
+  const controller = new AbortController();
+  let given = 0;
+  const dripping = async function* (): AsyncGenerator<Buffer> {
+    for (;;) {
+      if (++given === 100) controller.abort();
+      yield Buffer.from('a');
+    }
+  };
+  const read = async () => {
+    for await (const _ of withIdleLimit(dripping(), 60_000, controller.signal));
+  };
+  await assert.rejects(read(), /time is over/);
+  assert.equal(given, 100);
+});
+
 async function* some(): AsyncGenerator<Buffer> {
   yield Buffer.from('a');
   yield Buffer.from('b');
