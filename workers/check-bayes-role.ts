@@ -6,7 +6,7 @@
  * does). As long as no mail is refused all is a warning: a sync that does not work costs precision, not mail. Never throws.
  */
 import { lookup } from 'node:dns/promises';
-import { statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../rules/config.ts';
 import { type Finding, ok, warn } from '../rules/finding.ts';
