@@ -14,7 +14,7 @@ import { formatNode, type SshNode } from '../rules/node-fields.ts';
 import { judgeSsh, type SshEnd } from './bayes-ssh-end.ts';
 import { sshEnv, sshWords } from './bayes-ssh-words.ts';
 import { BayesFail, type BayesTrouble, failed, messageOf, outcomeOf } from './bayes-step.ts';
-import { type Answer, type Ask, packAsk, readAnswer, TheirFail } from './bayes-wire.ts';
+import { type Answer, type Ask, packAsk, OtherWire, readAnswer, TheirFail } from './bayes-wire.ts';
 
 /** Never rejects; the payload of its answer may, while it is read, and must be read to its end or left (`leave`). */
 export type Call = (ask: Ask) => Promise<Answer | BayesTrouble>;
@@ -202,7 +202,8 @@ async function explained({ node, ended }: Running, cause: unknown, isSent: boole
   const end = await ended;
   const trouble = judgeSsh(node, end, isSent);
   // Nobody read on behind such a text: that the other side then failed to write says nothing.
-  const isOwnDoing = cause instanceof OtherText && end.stopped === null && trouble?.step !== 'connect';
+  const isText = cause instanceof OtherText || cause instanceof OtherWire;
+  const isOwnDoing = isText && end.stopped === null && trouble?.step !== 'connect';
   if (trouble !== null && !isOwnDoing) return new BayesFail(trouble, { cause });
   if (cause instanceof BayesFail) {
     const { kind, step, message, remedy } = cause;

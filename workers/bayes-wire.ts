@@ -57,6 +57,9 @@ export type Answer = { readonly head: unknown; readonly payload?: AsyncIterable<
 export type Answerer = (parameters: unknown, payload: AsyncIterable<Buffer>) => Promise<Answer>;
 export type Answerers = Readonly<Partial<Record<AskName, Answerer>>>;
 
+/** The other side speaks another version of the wire. */
+export class OtherWire extends BayesFail {}
+
 const version = 1;
 const askShape = z.object({ name: z.string(), parameters: z.unknown(), hasPayload: z.boolean() });
 const answerShape = z.object({ head: z.unknown(), hasPayload: z.boolean() });
@@ -214,7 +217,8 @@ async function readFirstLine(octets: Octets, side: Side, onNone: (text: string) 
   const other = /^sluice-\w+ (\d{1,6})\n$/.exec(line)?.[1];
   if (other === undefined || !line.startsWith(wanted)) throw onNone(line);
   const message = `Cannot talk to the other node: its Sluice speaks version ${other} of the wire, this one ${version}`;
-  throw refused(side, message, update);
+  const { kind, step, remedy } = refused(side, message, update);
+  throw new OtherWire({ kind, step, message, remedy });
 }
 
 async function write(output: Writable, chunk: Buffer): Promise<void> {

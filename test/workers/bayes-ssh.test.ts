@@ -74,6 +74,7 @@ test('createCall() says where the other command ends, and what it says last', as
     [`echo Welcome; ${child}`, 'answer', /the answer is "Welcome"/, /start-up file/],
     ['echo Welcome; exit 127', 'connect', /no sluice/, /install/],
     ['printf "sluice-answer 7\\n"', 'answer', /version 7/, /one version/],
+    ['printf "sluice-answer 7\\n"; exit 1', 'answer', /version 7/, /one version/],
   ] as const;
   for (const [command, step, message, remedy] of table) {
     sshd.authorize(command);
