@@ -150,7 +150,7 @@ export async function startFaultRig(t: TestContext): Promise<FaultRig> {
     reached: reachedAt,
   };
   const push = await undisturbed(rig, 'push');
-  const scans = askWithoutEnd(t, backup);
+  const scans = askWithoutEnd(t, backup, () => existsSync(join(disk('store').folder, 'filler')));
   const pull = await undisturbed(rig, 'pull');
   return {
     ...rig,
@@ -252,17 +252,23 @@ function reachedAt({ site }: BayesNode): string[] {
   }
 }
 
-/** One letter of words that both contents know, again and again until the test ends: each answer must have an opinion. */
-function askWithoutEnd(t: TestContext, backup: BayesNode): FaultRig['scans'] {
+/**
+ * One letter of words that both contents know, again and again until the test ends: each answer must have an opinion. Only where the
+ * disk under its database is full SpamAssassin has answers without one by itself, though nobody syncs (seen in four of four tries).
+ */
+function askWithoutEnd(t: TestContext, backup: BayesNode, isFull: () => boolean): FaultRig['scans'] {
   const letter = letterOf(wordsOf('spam'));
   const failures: string[] = [];
   let count = 0;
   let goes = true;
   const asker = (async () => {
     while (goes) {
+      const wasFull = isFull();
       const [answer = ''] = await scoresOf(backup, [letter]).catch((cause: unknown) => [String(cause)]);
       count += 1;
-      if (!/ BAYES_(?:00|9\d+)$/.test(answer)) failures.push(answer);
+      const mayLackOne = wasFull || isFull();
+      if (!/ BAYES_(?:00|9\d+)$/.test(answer) && !(mayLackOne && /^\S+ -$/.test(answer)))
+        failures.push(answer);
       await delay(200);
     }
   })();
