@@ -2,7 +2,7 @@
  * sync-faults — F40 to F44: whatever fails between two nodes, the backup has the complete old or the complete new database, its
  * spamd answers every scan, exit status, record and `bayes status` say what happened, and the next run works.
  *
- * SLUICE_BAYES_FAULTS: how many (default 14, one of each kind and some kills; 200: all 130, and then what chance decides). SLUICE_BAYES_ONLY: those
+ * SLUICE_BAYES_FAULTS: how many (default 10, one of each kind; 200: all 130, and then what chance decides). SLUICE_BAYES_ONLY: those
  * whose name fits this regular expression.
  */
 import assert from 'node:assert/strict';
@@ -12,7 +12,7 @@ import type { Fault } from './sync-fault.ts';
 import { faultsOf } from './sync-fault-table.ts';
 import { type FaultRig, startFaultRig } from './sync-faults-rig.ts';
 
-const total = Number(process.env.SLUICE_BAYES_FAULTS ?? 14);
+const total = Number(process.env.SLUICE_BAYES_FAULTS ?? 10);
 const asked = new Set<string>();
 const only = process.env.SLUICE_BAYES_ONLY ?? '';
 
@@ -37,7 +37,7 @@ test(`sync and fetch survive ${faults.length} faults: the old database or the ne
       console.error(String(cause));
       await rig.recover();
     }
-    if (total > 14 || only !== '')
+    if (total > 10 || only !== '')
       console.log(`${name}: ${Date.now() - begun} ms ${wrong.length === 0 ? '' : wrong.length}`);
   }
   const { count, failures } = rig.scans();
