@@ -25,18 +25,21 @@ export type Round = {
 /** What a round came to, by node; empty where there is none to talk to. */
 export type RoundTrip = { readonly node: string; readonly errands: Errands };
 
-/** One round as a function; called again while it is under way, it lets that one go on and does nothing. */
-export function createRounds(round: Round): () => Promise<readonly RoundTrip[]> {
-  let running: Promise<readonly RoundTrip[]> | null = null;
-  return async () => {
-    if (running !== null) return [];
-    running = goRound(round);
-    try {
-      return await running;
-    } finally {
-      running = null;
-    }
+/** One round. Whoever goes it again waits for its end: the probes of the part do. */
+export async function goRound(round: Round): Promise<readonly RoundTrip[]> {
+  const { config, configFile } = round.site;
+  const { script, log, signal } = round;
+  if (config.role === 'backup') await lookAtRecipients(round);
+  const here = createOwnerCall({ script, configFile, signal });
+  const { nodes, primary, ssh } = config.bayes;
+  const trips: RoundTrip[] = [];
+  const trip = async (node: SshNode, way: (there: Call) => readonly [from: Call, to: Call]) => {
+    const [from, to] = way(createCall(node, ssh, signal));
+    trips.push({ node: formatNode(node), errands: await runErrands(from, to, log, signal) });
   };
+  for (const node of nodes) await trip(node, (there) => [there, here]);
+  if (primary !== null) await trip(primary, (there) => [here, there]);
+  return trips;
 }
 
 /**
@@ -61,22 +64,6 @@ export function createNews(log: Log): (trips: readonly RoundTrip[]) => void {
         log.info({ node }, 'What a backup holds and was taught is carried again');
     }
   };
-}
-
-async function goRound(round: Round): Promise<readonly RoundTrip[]> {
-  const { config, configFile } = round.site;
-  const { script, log, signal } = round;
-  if (config.role === 'backup') await lookAtRecipients(round);
-  const here = createOwnerCall({ script, configFile, signal });
-  const { nodes, primary, ssh } = config.bayes;
-  const trips: RoundTrip[] = [];
-  const trip = async (node: SshNode, way: (there: Call) => readonly [from: Call, to: Call]) => {
-    const [from, to] = way(createCall(node, ssh, signal));
-    trips.push({ node: formatNode(node), errands: await runErrands(from, to, log, signal) });
-  };
-  for (const node of nodes) await trip(node, (there) => [there, here]);
-  if (primary !== null) await trip(primary, (there) => [here, there]);
-  return trips;
 }
 
 async function lookAtRecipients({ site, log }: Round): Promise<void> {

@@ -72,7 +72,7 @@ export type Parity = {
 };
 
 /** What differs by more than this is reported: of a probability and of a score. */
-export const toleranceOfParity = 0.1;
+const toleranceOfParity = 0.1;
 
 const worstMax = 10;
 /** Part of the sample that both sides must have scored. */

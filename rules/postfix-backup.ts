@@ -15,7 +15,7 @@ export type BackupWishes = { readonly policies: Policies | null; readonly primar
 /** The end of a name that has to be filled in (RFC 2606). */
 export const placeholderEnd = '.invalid';
 /** Where the map of recipients lies if sluice.yaml does not say. */
-export const usualRecipients = '/etc/postfix/relay_recipients';
+const usualRecipients = '/etc/postfix/relay_recipients';
 /** Days that a backup keeps what the primary does not take. */
 export const backupQueueDays = 14;
 const usualQueueDays = 5;

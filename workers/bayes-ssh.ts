@@ -22,7 +22,7 @@ export type Call = (ask: Ask) => Promise<Answer | BayesTrouble>;
 type Ssh = Config['bayes']['ssh'];
 
 /** What is asked to be run there: nothing of that name exists, so a key that could run anything is found out. */
-export const askedCommand = 'sluice-bayes-by-forced-command';
+const askedCommand = 'sluice-bayes-by-forced-command';
 
 /** Beyond the time to connect: to start Sluice there, which asks sa-learn for its counts. */
 const helloSeconds = 120;

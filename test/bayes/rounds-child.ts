@@ -3,11 +3,11 @@
  *
  * Standard output: what it came to, as JSON.
  */
-import { createRounds } from '../../review/bayes-rounds.ts';
+import { goRound } from '../../review/bayes-rounds.ts';
 import { silentLog } from '../../workers/log.ts';
 import { readSite } from '../../workers/site.ts';
 
 const [configFile, script = ''] = process.argv.slice(2);
 const { signal } = new AbortController();
-const rounds = createRounds({ site: readSite(configFile, {}), script, log: silentLog, signal });
-process.stdout.write(JSON.stringify(await rounds()));
+const trips = await goRound({ site: readSite(configFile, {}), script, log: silentLog, signal });
+process.stdout.write(JSON.stringify(trips));

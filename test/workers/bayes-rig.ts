@@ -78,7 +78,7 @@ export async function startSite(
 }
 
 /** The database of a view, counted. */
-export async function figuresOf({ siteFolder, user }: BayesView): Promise<DumpFigures> {
+async function figuresOf({ siteFolder, user }: BayesView): Promise<DumpFigures> {
   const as = user === null ? {} : { uid: user.uid, gid: user.gid };
   const { stdout, stderr } = spawnSync('sa-learn', [`--siteconfigpath=${siteFolder}`, '--backup'], {
     ...as,
