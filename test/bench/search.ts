@@ -16,21 +16,11 @@ import { recipientStates } from '../../filter/quarantine-record.ts';
 import { parseQuery } from '../../filter/query.ts';
 import { markText, searchText } from '../../filter/search.ts';
 import { silentLog } from '../../workers/log.ts';
+import { createChance } from './chance.ts';
 
 const [itemCount = 100_000, messageCount = 1_000_000] = process.argv.slice(2).map(Number);
 const startedAt = new Date(2026, 0, 1).getTime();
 const times = 5;
-
-/** The same numbers in every run (mulberry32). */
-function createChance(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 const chance = createChance(1);
 const syllables =

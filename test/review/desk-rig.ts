@@ -92,6 +92,18 @@ export function startSluice(
   return startNode([sluice, ...words], environment);
 }
 
+/** Resolves once the filter in this process takes mail; rejects where it ends before. */
+export async function untilFilterRuns(child: ChildProcess): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  let said = '';
+  child.once('close', () => reject(new Error(`The filter ended: ${said}`)));
+  child.stdout?.on('data', (chunk: Buffer) => {
+    said += chunk.toString();
+    if (said.includes('"Filter runs"')) resolve();
+  });
+  await promise;
+}
+
 /** Node, as this one is, without anything of this machine's own Sluice. */
 export function startNode(words: readonly string[], environment: Record<string, string> = {}): ChildProcess {
   const inherited = Object.entries(process.env).filter(

@@ -13,7 +13,7 @@ import { formatExplanation } from '../../review/report-text.ts';
 import { openDialog } from '../fakes/smtp-dialog.ts';
 import { gtube, startFakeSpamd } from '../fakes/spamd.ts';
 import { temporaryFolder } from '../filter/store-rig.ts';
-import { runSluice, startSluice } from './desk-rig.ts';
+import { runSluice, startSluice, untilFilterRuns } from './desk-rig.ts';
 
 const message = `From: <seller@example.net>\r\nSubject: Buy\r\n\r\n${gtube}\r\n`;
 const policies = `recipients:
@@ -47,13 +47,7 @@ health: { filter: null }
     child.kill('SIGTERM');
     await closed;
   });
-  const { promise, resolve } = Promise.withResolvers<void>();
-  let said = '';
-  child.stdout?.on('data', (chunk: Buffer) => {
-    said += chunk.toString();
-    if (said.includes('"Filter runs"')) resolve();
-  });
-  await Promise.race([promise, closed.then(() => Promise.reject(new Error(`The filter ended: ${said}`)))]);
+  await untilFilterRuns(child);
   return { config, smtp, folder };
 }
 

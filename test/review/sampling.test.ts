@@ -12,7 +12,7 @@ import { startSink } from '../fakes/sink.ts';
 import { openDialog } from '../fakes/smtp-dialog.ts';
 import { startFakeSpamd } from '../fakes/spamd.ts';
 import { temporaryFolder } from '../filter/store-rig.ts';
-import { startSluice } from './desk-rig.ts';
+import { startSluice, untilFilterRuns } from './desk-rig.ts';
 
 type Site = { readonly config: string; readonly smtp: number; readonly state: string };
 
@@ -67,13 +67,7 @@ async function filterOne(t: TestContext, { config, smtp }: Site): Promise<void> 
   const child = startSluice(['run', 'filter', '--config', config]);
   const closed = once(child, 'close');
   t.after(() => child.kill('SIGKILL'));
-  const { promise, resolve } = Promise.withResolvers<void>();
-  let said = '';
-  child.stdout?.on('data', (chunk: Buffer) => {
-    said += chunk.toString();
-    if (said.includes('"Filter runs"')) resolve();
-  });
-  await Promise.race([promise, closed.then(() => Promise.reject(new Error(`The filter ended: ${said}`)))]);
+  await untilFilterRuns(child);
   const dialog = await openDialog({ kind: 'tcp', host: '127.0.0.1', port: smtp });
   await dialog.reply();
   for (const line of [

@@ -26,6 +26,7 @@ import {
   sealOf,
   writeEntry,
 } from '../../workers/bayes-shelf.ts';
+import { createChance } from '../bench/chance.ts';
 import { mountSmallDisk, type SmallDisk } from '../e2e/small-disk.ts';
 import { recordingLog, temporaryFolder } from '../filter/store-rig.ts';
 import { only } from './bayes-rig.ts';
@@ -116,7 +117,7 @@ test('offer() keeps the highest ranks, never more than the capacity, and goes on
 });
 
 test('rankOf() is fair among messages of one time, and gives a week more the double chance', () => {
-  const random = seeded(7);
+  const random = createChance(7);
   const kept = (count: number, at: (index: number) => number) =>
     Array.from({ length: count }, (_, index) => ({ index, rank: rankOf(at(index), random()) }))
       .toSorted((one, other) => other.rank - one.rank)
@@ -137,7 +138,7 @@ test('rankOf() is fair among messages of one time, and gives a week more the dou
 });
 
 test('rankOf() lets some 20 messages a day into a sample of 200, however many come', () => {
-  const [random, perDay, days] = [seeded(3), 1000, 42];
+  const [random, perDay, days] = [createChance(3), 1000, 42];
   const kept: number[] = [];
   let entered = 0;
   for (let at = 0; at < days * perDay; at++) {
@@ -378,17 +379,6 @@ async function textsIn(state: string): Promise<string[]> {
 function numbers(...wanted: readonly number[]): () => number {
   const left = [...wanted];
   return () => left.shift() ?? 0.5;
-}
-
-/** mulberry32: the same numbers in each run. */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
 
 function flipped(bytes: Buffer): Buffer {
