@@ -103,7 +103,7 @@ function fillQuarantine(file: string): void {
   const database = new DatabaseSync(file);
   database.exec('PRAGMA synchronous = OFF');
   const item = database.prepare(
-    `INSERT INTO item VALUES (?, ?, ?, ?, 'inbound', ?, ?, ?, ?, 5000, '', ?, ?, 1, NULL, ? << 20)`,
+    `INSERT INTO item VALUES (?, ?, ?, ?, 'inbound', ?, ?, ?, ?, 5000, '', ?, ?, 1, NULL, ? << 20, NULL)`,
   );
   const slot = database.prepare(
     `INSERT INTO item_recipient VALUES (?, ?, ?, NULL, ?, ?, ?, ?, ?, NULL, ?, NULL, NULL, '[]', 1)`,

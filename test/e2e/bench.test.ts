@@ -39,6 +39,16 @@ test('bench names its cases to whoever asks for one that is not there', () => {
   assert.match(stderr, /no case none; there are: both-5k, /);
 });
 
+test('bench:search fills both databases as they are and answers every question', () => {
+  const script = join(top, 'test', 'bench', 'search.ts');
+  const { status, stdout, stderr } = spawnSync(process.execPath, [script, '300', '1000'], {
+    encoding: 'utf8',
+  });
+  assert.equal(status, 0, stderr);
+  assert.match(stdout, /^quarantine: 300 items/m);
+  assert.match(stdout, /^history: 1000 messages/m);
+});
+
 test('bench:queue --short measures whole filters over Redis and in one process', () => {
   const script = join(top, 'test', 'bench', 'queue.ts');
   const run = (...words: string[]) => spawnSync(process.execPath, [script, ...words], { encoding: 'utf8' });
