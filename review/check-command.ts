@@ -27,7 +27,6 @@ import { findUser, processListeningOn } from '../workers/local-process.ts';
 import { silentLog } from '../workers/log.ts';
 import type { Site } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
-import { checkRole } from './check-role.ts';
 import { countOf, type FindingGroup, formatGroup, formatSummary } from './check-text.ts';
 import { type Invocation, type Options, UsageError } from './invocation.ts';
 import type { StatusLine } from './progress.ts';
@@ -44,6 +43,7 @@ export async function check({ options, site: read, status, print, printJson }: I
     throw new UsageError(`--probe: "${options.probe}" is no address: write user@domain`);
   const site = read();
   const asRoot = await lookAsRoot(site.config, options, status);
+  const { checkRole } = await import('./check-role.ts');
   const role = await checkRole(site.config, options, Date.now());
   const files = filesOf(site);
   if (existsSync(site.config.state)) becomeOwner(site.config.state, silentLog);

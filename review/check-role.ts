@@ -15,8 +15,8 @@ import { siteFolderOf } from '../workers/check-spamd.ts';
 import { processListeningOn } from '../workers/local-process.ts';
 import { usualSiteFolder } from '../workers/spamassassin-config.ts';
 import { bayesHere } from './bayes-here.ts';
+import { wantsBayesPart } from './bayes-wanted.ts';
 import type { Options } from './invocation.ts';
-import { wantsBayesPart } from './run-bayes.ts';
 
 /** Findings; null where the site has no other node. */
 export async function checkRole(

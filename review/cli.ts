@@ -9,11 +9,7 @@ import { PermFail, TempFail } from '../workers/fail.ts';
 import { terminalSafe } from '../workers/json-text.ts';
 import { ConfigurationError, readConfig, readSite } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
-import { answerMail } from './bayes-answer-command.ts';
-import { fetchBayes, receiveBayes, sendBayes, syncBayes } from './bayes-carry-command.ts';
-import { exportBayes, restoreBayes, rollBackBayes, showBayes } from './bayes-command.ts';
-import { compareBayes } from './bayes-parity-command.ts';
-import { setUpBayes } from './bayes-setup-command.ts';
+import type { BayesVerb } from './bayes-verbs.ts';
 import { check } from './check-command.ts';
 import { type Asked, understand } from './command-line.ts';
 import type { CommandName } from './commands.ts';
@@ -32,6 +28,10 @@ import { run } from './run-command.ts';
 import { scanFile } from './scan-command.ts';
 import { printable } from './table.ts';
 
+/** Loaded when it is called: the filter and all other commands pay nothing for it. */
+const bayes = (name: BayesVerb) => async (invocation: Invocation) =>
+  (await import('./bayes-verbs.ts')).bayesVerbs[name](invocation);
+
 /** What each command of commands.ts does; resolves with the exit code. */
 const verbs: Readonly<Record<CommandName, (invocation: Invocation) => Promise<number>>> = {
   run,
@@ -48,17 +48,17 @@ const verbs: Readonly<Record<CommandName, (invocation: Invocation) => Promise<nu
   'quarantine learn': learnThem,
   'quarantine export': exportHeld,
   'queue status': showQueue,
-  'bayes status': showBayes,
-  'bayes export': exportBayes,
-  'bayes restore': restoreBayes,
-  'bayes rollback': rollBackBayes,
-  'bayes answer': answerMail,
-  'bayes sync': syncBayes,
-  'bayes fetch': fetchBayes,
-  'bayes parity': compareBayes,
-  'bayes setup': setUpBayes,
-  'bayes receive': receiveBayes,
-  'bayes send': sendBayes,
+  'bayes status': bayes('bayes status'),
+  'bayes export': bayes('bayes export'),
+  'bayes restore': bayes('bayes restore'),
+  'bayes rollback': bayes('bayes rollback'),
+  'bayes answer': bayes('bayes answer'),
+  'bayes sync': bayes('bayes sync'),
+  'bayes fetch': bayes('bayes fetch'),
+  'bayes parity': bayes('bayes parity'),
+  'bayes setup': bayes('bayes setup'),
+  'bayes receive': bayes('bayes receive'),
+  'bayes send': bayes('bayes send'),
   history: listHistory,
   'import amavis': importPolicies,
   completion: printCompletion,

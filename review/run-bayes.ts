@@ -1,15 +1,12 @@
 /**
  * run-bayes — `sluice run bayes`: the part that brings the Bayes database over every night, and says how that stands.
  *
- * Hides who may be it: sa-learn works as spamd's user and the key is root's, so that this part stays root while the others become
- * the owner of the state folder. Where sa-learn needs no other user than ours, any user will do.
+ * Hides how it is put together and what ends it. It stays root where the others become the owner of the state folder (bayes-wanted.ts).
  */
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { openNights } from '../filter/bayes-nights.ts';
-import type { Config } from '../rules/config.ts';
 import { openBayesPart } from '../workers/bayes-part.ts';
-import { findUser } from '../workers/local-process.ts';
 import { createLog, standardOutput } from '../workers/log.ts';
 import { createNotice } from '../workers/notice.ts';
 import { endOnUncaught, untilSignal } from '../workers/signals.ts';
@@ -17,17 +14,7 @@ import { ConfigurationError, type Site } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
 import { bayesDutiesOf } from './bayes-duties.ts';
 import { bayesHere } from './bayes-here.ts';
-
-/** Whether the site has something for it to do. */
-export function wantsBayesPart({ role, bayes }: Config): boolean {
-  return role === 'backup' || bayes.nodes.length > 0;
-}
-
-/** Whether this process may do it: as root, or where sa-learn needs no other user than ours. */
-export function mayRunBayes({ bayes }: Config): boolean {
-  const uid = process.getuid?.() ?? 0;
-  return uid === 0 || (bayes.user !== null && findUser(bayes.user)?.uid === uid);
-}
+import { wantsBayesPart } from './bayes-wanted.ts';
 
 /** Runs the part until a signal ends it; resolves with its exit code. */
 export async function runBayes(site: Site): Promise<number> {

@@ -12,9 +12,9 @@ import { keepHeapSmall } from '../workers/heap.ts';
 import { runWorker } from '../workers/main.ts';
 import { runFilter } from '../filter/main.ts';
 import { becomeOwner } from '../filter/state-folder.ts';
+import { mayRunBayes, wantsBayesPart } from './bayes-wanted.ts';
 import type { Invocation } from './invocation.ts';
 import { UsageError } from './invocation.ts';
-import { mayRunBayes, runBayes, wantsBayesPart } from './run-bayes.ts';
 import { supervise } from './supervisor.ts';
 
 /** Runs until a signal ends it; resolves with the exit code. */
@@ -27,7 +27,8 @@ export async function run(invocation: Invocation): Promise<number> {
     case 'worker':
       return work(invocation);
     case 'bayes':
-      return runBayes(invocation.site());
+      // Loaded here: the filter pays nothing for it.
+      return (await import('./run-bayes.ts')).runBayes(invocation.site());
     case 'all': {
       // Read here too, so that problems are told once and not by every child.
       const { configFile, config } = invocation.site();

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { type TestContext, test } from 'node:test';
 import { freePort } from '../../demo/daemon.ts';
-import { mayRunBayes, wantsBayesPart } from '../../review/run-bayes.ts';
+import { mayRunBayes, wantsBayesPart } from '../../review/bayes-wanted.ts';
 import { parseConfig } from '../../rules/config.ts';
 import { findUser } from '../../workers/local-process.ts';
 import { temporaryFolder } from '../filter/store-rig.ts';
