@@ -9,6 +9,7 @@
 import { plain } from './amavis-notes.ts';
 import type { Notes, Source } from './amavis-notes.ts';
 import type { PerlConfig, PerlPlace, PerlValue } from './perl-config.ts';
+import { isRefusedKey } from './document.ts';
 import { recipientKey } from './policy-fields.ts';
 import { lookupKeysOf } from './recipient.ts';
 import { wildcardsOf } from './regexp-wildcards.ts';
@@ -74,6 +75,8 @@ export function scopesOfKey(written: string): { scopes: readonly Scope[] } | { l
   };
   const scope = recipientKey(key, refuse);
   if (scope === undefined) return { lost: `"${plain(key)}" (${refusal})` };
+  if (isRefusedKey(scope.replace(/^\./, '')))
+    return { lost: `"${plain(key)}" (a name that policies.yaml can't hold)` };
   return { scopes: scope.startsWith('.') ? [scope.slice(1), scope] : [scope] };
 }
 

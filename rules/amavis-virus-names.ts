@@ -8,6 +8,7 @@
 import { plain } from './amavis-notes.ts';
 import type { Notes, Source } from './amavis-notes.ts';
 import type { PerlValue } from './perl-config.ts';
+import { isRefusedKey } from './document.ts';
 import { wildcardsOf, wildcardsOverlap } from './regexp-wildcards.ts';
 
 export type VirusPoints = ReadonlyMap<string, { readonly points: number; readonly source: Source }>;
@@ -86,6 +87,6 @@ export function virusAsSpamOf(tables: readonly PerlValue[], notes: Notes): Virus
 
 /** As policies.yaml takes it: no pattern for almost any virus. */
 function isUsable(pattern: string): boolean {
-  const isText = pattern.length <= patternMax && !/\p{Cc}/u.test(pattern);
+  const isText = pattern.length <= patternMax && !/\p{Cc}/u.test(pattern) && !isRefusedKey(pattern);
   return isText && pattern.replaceAll(/[^A-Za-z0-9]/g, '').length >= 4;
 }

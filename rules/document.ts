@@ -60,6 +60,11 @@ const depthMax = 40;
 const aliasNodesMax = 10_000;
 const refusedKeys: readonly string[] = ['__proto__', 'constructor', 'prototype'];
 
+/** No map of a document may hold this key: it names a part of every JavaScript object. */
+export function isRefusedKey(key: string): boolean {
+  return refusedKeys.includes(key);
+}
+
 /** The tree of a YAML 1.2 text (core schema), or every problem; an empty text is an empty map. Never throws. */
 export function parseDocument(
   text: string,
@@ -285,7 +290,7 @@ function createWalk(file: string, lines: LineCounter) {
       const before = name === null ? undefined : entries.get(name);
       if (name === null || name === '')
         refuse(keyPlace, 'a key must be a plain word: write one, or quote it');
-      else if (refusedKeys.includes(name)) refuse(keyPlace, `the key ${name} is not allowed: remove it`);
+      else if (isRefusedKey(name)) refuse(keyPlace, `the key ${name} is not allowed: remove it`);
       else if (before !== undefined) {
         refuse(keyPlace, `stands twice, first in line ${before.key.line}: remove one of the two`);
       } else entries.set(name, { key: keyPlace, value: node(pair.value, keyPlace, depth + 1) });

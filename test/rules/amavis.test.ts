@@ -764,6 +764,17 @@ test('importAmavis() gives senders the points and verdicts that amavisd-new gave
   );
 });
 
+test('importAmavis() notes names that policies.yaml can not hold, instead of refusing its own text', () => {
+  for (const name of ['__proto__', 'constructor', 'prototype']) {
+    for (const key of [name, `.${name}`]) {
+      const levels = imported(`$sa_kill_level_deflt = { '${key}' => 7 };`);
+      assert.ok(levels.notes.some((note) => note.startsWith('lost 1: ') && note.includes(name)));
+    }
+    const viruses = imported(`@virus_name_to_spam_score_maps = (new_RE([ qr'^${name}$' => 3 ]));`);
+    assert.ok(viruses.notes.some((note) => note.startsWith('lost 1: ') && note.includes(name)));
+  }
+});
+
 test('importAmavis() is bounded and never refuses its own text, whatever the files hold', () => {
   const piece = fc.constantFrom(
     '$sa_kill_level_deflt = ',
