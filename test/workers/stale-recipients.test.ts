@@ -22,7 +22,17 @@ type Rig = {
   ask(key: string): Promise<string>;
 };
 
+/** A Postfix of its own: the machine's may have no configuration. */
+function mailConfigIn(t: TestContext): string {
+  const folder = temporaryFolder(t);
+  writeFileSync(join(folder, 'main.cf'), 'compatibility_level = 3.6\ndefault_database_type = hash\n');
+  process.env.MAIL_CONFIG = folder;
+  t.after(() => delete process.env.MAIL_CONFIG);
+  return folder;
+}
+
 function rigIn(t: TestContext): Rig {
+  const env = { MAIL_CONFIG: mailConfigIn(t) };
   const folder = temporaryFolder(t);
   const file = join(folder, 'known');
   const now = Date.now();
@@ -37,7 +47,7 @@ function rigIn(t: TestContext): Rig {
       utimesSync(file, then, then);
     },
     async ask(key) {
-      const asked = promisify(execFile)('/usr/sbin/postmap', ['-q', key, `hash:${file}.stale`], { env: {} });
+      const asked = promisify(execFile)('/usr/sbin/postmap', ['-q', key, `hash:${file}.stale`], { env });
       return (await asked.catch(() => ({ stdout: '' }))).stdout.trim();
     },
   };
@@ -108,12 +118,7 @@ test('judgeRecipients() without a map says so; where postmap fails the old table
   const rig = rigIn(t);
   rig.age(30);
   await rig.judge();
-  const before = process.env.MAIL_CONFIG;
   process.env.MAIL_CONFIG = join(rig.folder, 'nowhere');
-  t.after(() => {
-    if (before === undefined) delete process.env.MAIL_CONFIG;
-    else process.env.MAIL_CONFIG = before;
-  });
   rig.age(0);
   await assert.rejects(rig.judge(), /^TempFail: Cannot make the table .*known\.stale: /);
   assert.match(await rig.ask('example.com'), /^450/);
