@@ -14,6 +14,8 @@ export type Case = {
   readonly contestants: readonly [ContestantName, ...ContestantName[]];
   readonly load: Load;
   readonly shortMessages: number;
+  /** So many times the usual rounds: where spamd's own times differ more from run to run than what is looked for. */
+  readonly roundsTimes?: number;
 };
 
 /** What must hold, of a case: `value` of ours, or of ours against `peer`, at least or at most. */
@@ -25,6 +27,8 @@ export type Target = {
   readonly by: 'ratio' | 'difference' | 'alone';
   readonly atLeast?: number;
   readonly atMost?: number;
+  /** Why it may not be met, for the report: what bounds it. */
+  readonly bound?: string;
 };
 
 const small = 5 * 1024;
@@ -36,16 +40,18 @@ export const cases: readonly Case[] = [
   {
     name: 'both-5k',
     title: 'Virus and spam, 5 KB, 4 sessions',
-    contestants: ['sluice', 'amavis', 'spamd'],
+    contestants: ['sluice', 'amavis', 'spamd', 'scanners'],
     load: { sizeBytes: small, sessions: 4, messages: 60 },
     shortMessages: 24,
+    roundsTimes: 3,
   },
   {
     name: 'both-275k',
     title: 'Virus and spam, 275 KB, 4 sessions',
-    contestants: ['sluice', 'amavis', 'spamd'],
+    contestants: ['sluice', 'amavis', 'spamd', 'scanners'],
     load: { sizeBytes: large, sessions: 4, messages: 40 },
     shortMessages: 16,
+    roundsTimes: 3,
   },
   {
     name: 'added-5k',
@@ -53,6 +59,7 @@ export const cases: readonly Case[] = [
     contestants: ['sluice', 'scanners', 'amavis'],
     load: { sizeBytes: small, sessions: 1, messages: 30 },
     shortMessages: 10,
+    roundsTimes: 3,
   },
   {
     name: 'added-275k',
@@ -60,6 +67,7 @@ export const cases: readonly Case[] = [
     contestants: ['sluice', 'scanners'],
     load: { sizeBytes: large, sessions: 1, messages: 24 },
     shortMessages: 8,
+    roundsTimes: 3,
   },
   {
     name: 'added-virus-5k',
@@ -124,19 +132,34 @@ function virusCase(sessions: number, sizeBytes: number, size: string, messages: 
   };
 }
 
+const spamdBound =
+  'Bare spamd takes some 100 ms of CPU a message and asks no clamd; the filter, clamd (11 ms for 275 KB) and the sink share its two processors. ' +
+  'Beside both bare scanners: see the ratios.';
+const clamdBound =
+  'clamsmtpd waits 40 ms for each message and computes little, so that many sessions hide its wait. Bare clamd, asked by the same load without any filter, ' +
+  'is the most that any filter could reach here: see its figures and the ratios.';
+
 /** What issue 3 asks for. */
 export const targets: readonly Target[] = [
   ...['both-5k', 'both-275k'].flatMap((name): Target[] => [
-    { case: name, peer: 'spamd', value: 'perSecond', by: 'ratio', atLeast: 0.97 },
+    { case: name, peer: 'spamd', value: 'perSecond', by: 'ratio', atLeast: 0.97, bound: spamdBound },
     { case: name, peer: 'amavis', value: 'perSecond', by: 'ratio', atLeast: 1.05 },
     { case: name, peer: null, value: 'stallP99', by: 'alone', atMost: 50 },
   ]),
-  { case: 'virus-5k-16', peer: 'clamsmtp', value: 'perSecond', by: 'ratio', atLeast: 3 },
+  { case: 'virus-5k-16', peer: 'clamsmtp', value: 'perSecond', by: 'ratio', atLeast: 3, bound: clamdBound },
   { case: 'source-5k-16', peer: 'clamsmtp', value: 'perSecond', by: 'ratio', atLeast: 3 },
-  { case: 'virus-5k-50', peer: 'clamsmtp', value: 'perSecond', by: 'ratio', atLeast: 2 },
+  { case: 'virus-5k-50', peer: 'clamsmtp', value: 'perSecond', by: 'ratio', atLeast: 2, bound: clamdBound },
   { case: 'virus-5k-50', peer: null, value: 'stallP99', by: 'alone', atMost: 50 },
   { case: 'virus-275k-50', peer: null, value: 'stallP99', by: 'alone', atMost: 50 },
-  { case: 'added-5k', peer: 'scanners', value: 'p50', by: 'difference', atMost: 3 },
+  {
+    case: 'added-5k',
+    peer: 'scanners',
+    value: 'p50',
+    by: 'difference',
+    atMost: 3,
+    bound:
+      "spamd's own answers differ by more than 10 ms from round to round; against clamd alone the addition can be measured.",
+  },
   { case: 'added-275k', peer: 'scanners', value: 'p50', by: 'difference', atMost: 3 },
   { case: 'added-virus-5k', peer: 'clamd', value: 'p50', by: 'difference', atMost: 3 },
   { case: 'bursts', peer: null, value: 'p99', by: 'alone', atMost: 2000 },

@@ -114,7 +114,7 @@ async function measureAll(plan: Plan, rig: Rig, field: Field): Promise<void> {
   const watched = watchMachine();
   const measured: Measured[] = [];
   for (const one of plan.cases) {
-    const found = await measure(one, plan.rounds, rig, field);
+    const found = await measure(one, plan.rounds * (plan.isSmoke ? 1 : (one.roundsTimes ?? 1)), rig, field);
     measured.push(found);
     process.stdout.write(`${formatCase(found).join('\n')}\n`);
   }

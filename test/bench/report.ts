@@ -24,7 +24,10 @@ export type Circumstances = {
 const megabyte = 1024 * 1024;
 
 /** One target as a line: what it asks, what came out. Null where its case was not measured. */
-export function judge(target: Target, measured: readonly Measured[]): { text: string; met: boolean } | null {
+export function judge(
+  target: Target,
+  measured: readonly Measured[],
+): { text: string; met: boolean; bound: string | null } | null {
   const found = measured.find((one) => one.case.name === target.case);
   const figure = found === undefined ? null : figureOf(target, found);
   if (found === undefined || figure === null) return null;
@@ -33,7 +36,7 @@ export function judge(target: Target, measured: readonly Measured[]): { text: st
   const asked = `${valueNames[target.value]}${target.peer === null ? '' : ` against ${titles[target.peer]}`}`;
   const digits = target.by === 'ratio' ? 2 : 1;
   const text = row([found.case.title, asked, limit, spreadText(figure, digits), met ? 'yes' : '**no**']);
-  return { text, met };
+  return { text, met, bound: met ? null : (target.bound ?? null) };
 }
 
 const valueNames = {
@@ -75,6 +78,7 @@ export function formatReport(measured: readonly Measured[], about: Circumstances
       ['case', 'figure', 'asked', 'measured (low … high)', 'met'],
       judged.map(({ text }) => text),
     ),
+    ...boundsText(judged.flatMap(({ bound }) => bound ?? [])),
     '## Ratios: Sluice to each peer',
     '',
     'Throughput above 1 means that Sluice takes more messages a second; latency below 1, that it is sooner done.',
@@ -89,6 +93,15 @@ export function formatReport(measured: readonly Measured[], about: Circumstances
   ].join('\n');
 }
 
+function boundsText(bounds: readonly string[]): string[] {
+  if (bounds.length === 0) return [];
+  return [
+    'What bounds the figures that are not met:',
+    ...[...new Set(bounds)].map((text) => `- ${text}`),
+    '',
+  ];
+}
+
 function introduction(about: Circumstances): string[] {
   const { rounds, minutes, foreignShare } = about;
   return [
@@ -101,7 +114,7 @@ function introduction(about: Circumstances): string[] {
     '',
     `Same machine, same clamd (one signature), same spamd and SpamAssassin rules (two children, local tests only), same`,
     `messages in kind, same sink (Postfix's smtp-sink). Every message is unlike every other, made of real ones padded to`,
-    `size. Runs are interleaved, contestant after contestant, ${rounds} rounds; figures are medians over the rounds, with`,
+    `size. Runs are interleaved, contestant after contestant, ${rounds} rounds (three times as many with spamd); figures are medians over the rounds, with`,
     'the lowest and the highest; ratios are taken within a round. Each delivery is what Postfix makes of one: XFORWARD with',
     'a queue id where the filter offers it, so that Sluice writes its ledger and history to disk for every message. Where',
     'only viruses are looked for, sessions keep their connection, as Postfix does under load (and as suits clamsmtpd best);',
