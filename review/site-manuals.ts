@@ -105,7 +105,10 @@ export const postfixManual = {
       'feed',
       'lmtp (default): one reply per recipient, needs listen.lmtp; smtp: one for all, needs listen.smtp',
     ),
-    option('part', 'main, master or commands: that block alone, to be appended to its file, or to be run'),
+    option(
+      'part',
+      'that text alone; master and main are to be appended to their files, in this order, with "postfix reload" between them; commands is to be run then; bypass, when run, has mail go past Sluice, and removal takes it away altogether',
+    ),
     option('role', 'backup: with what a backup MX needs; default: role in sluice.yaml'),
     option(
       'primary',
@@ -117,7 +120,11 @@ export const postfixManual = {
   ],
   examples: [
     ['postfix', 'for the configuration in /etc/sluice/sluice.yaml'],
-    ['postfix --part main >> /etc/postfix/main.cf', 'pasted; the same with master and master.cf'],
+    [
+      'postfix --part master >> /etc/postfix/master.cf',
+      'pasted; then "postfix reload", and the same with main and main.cf',
+    ],
+    ['postfix --part removal', 'the commands that undo all this, each with its reason; "| sh" runs them'],
     ['postfix --role backup --primary 192.0.2.10', 'for a backup MX of that primary'],
     ['postfix --feed smtp', 'for a Postfix that shall talk SMTP to the filter'],
   ],

@@ -53,7 +53,7 @@ _sluice() {
             'postfix --feed')
                 wanted='lmtp smtp' ;;
             'postfix --part')
-                wanted='main master commands' ;;
+                wanted='master main commands bypass removal' ;;
             'postfix --role')
                 wanted='primary backup' ;;
             'quarantine list --before' | 'quarantine search --before')

@@ -99,7 +99,7 @@ complete -c sluice -n '__sluice_in check' -l postfix-config -x -a '(__fish_compl
 complete -c sluice -n '__sluice_in check' -l spamd-user -x -a '(__fish_complete_users)' -d 'whose Bayes database sa-learn shall read; default: the user that spamd works as'
 complete -c sluice -n '__sluice_in check' -l spamd-config -x -a '(__fish_complete_directories)' -d 'its site configuration; default: the one that spamd was started with'
 complete -c sluice -n '__sluice_in postfix' -l feed -x -a 'lmtp smtp' -d 'lmtp (default): one reply per recipient, needs listen.lmtp; smtp: one for all, needs listen.smtp'
-complete -c sluice -n '__sluice_in postfix' -l part -x -a 'main master commands' -d 'main, master or commands: that block alone, to be appended to its file, or to be run'
+complete -c sluice -n '__sluice_in postfix' -l part -x -a 'master main commands bypass removal' -d 'that text alone; master and main are to be appended to their files, in this order, with "postfix reload" between them; commands is to be run then; bypass, when run, has mail go past Sluice, and removal takes it away altogether'
 complete -c sluice -n '__sluice_in postfix' -l role -x -a 'primary backup' -d 'backup: with what a backup MX needs; default: role in sluice.yaml'
 complete -c sluice -n '__sluice_in postfix' -l primary -x -d 'of a backup: the primary\'s address; default: bayes.primary, else a name to be filled in'
 complete -c sluice -n '__sluice_at 0 scan' -F
