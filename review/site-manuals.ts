@@ -83,7 +83,10 @@ export const checkManual = {
   ],
   examples: [
     ['check', 'everything but the way of a message'],
-    ['check --probe postmaster@example.com', 'also sends a message, and waits 10 s whether it comes back'],
+    [
+      'check --probe postmaster@example.com',
+      'also sends a message, and waits whether it comes back: 10 s, or as long as Postfix is busy with it',
+    ],
     ['check --json | jq \'.groups[].findings[] | select(.level == "fail")\'', 'what failed, for programs'],
   ],
   exits: [

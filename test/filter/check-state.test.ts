@@ -204,7 +204,10 @@ test('checkState() looks at the database of what people did, which their first c
   await usedState(folder);
   const file = join(folder, 'review.db');
   const [missing] = (await checkState(configOf(folder))).filter(({ where }) => where === file);
-  assert.deepEqual([missing?.level, missing?.what], ['ok', 'Database is made by the first command that needs it']);
+  assert.deepEqual(
+    [missing?.level, missing?.what],
+    ['ok', 'Database is made by the first command that needs it'],
+  );
   writeFileSync(file, 'this is no database, but long enough to be taken for one'.repeat(100));
   await onlyTrouble(configOf(folder), 'fail', /review\.db.*not a database/, /move the file away/);
 });
