@@ -48,6 +48,7 @@ export const optionTypes = {
   now: { type: 'boolean' },
   node: { type: 'string', value: 'NODE' },
   keys: { type: 'boolean' },
+  outbound: { type: 'boolean' },
 } as const satisfies Readonly<Record<string, OptionType>>;
 
 export type OptionName = keyof typeof optionTypes;

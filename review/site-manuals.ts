@@ -140,11 +140,19 @@ export const postfixManual = {
 export const policyManuals = [
   {
     name: 'policy explain',
-    summary: 'each value for a recipient, and where it was set',
-    words: [{ name: 'RCPT', takes: 'text' }],
+    summary: 'each value for a recipient or a sender, and where it was set',
+    words: [{ name: 'ADDRESS', takes: 'text' }],
     about: ['Prints each effective value for this recipient, and where it was set: file, line and key.'],
-    options: [],
-    examples: [['policy explain sales@example.com', 'why sales gets what it gets']],
+    options: [
+      option(
+        'outbound',
+        'for what this sender of your own site sends, when it comes in over listen.outbound',
+      ),
+    ],
+    examples: [
+      ['policy explain sales@example.com', 'why sales gets what it gets'],
+      ['policy explain --outbound sales@example.com', 'from which score on what sales sends is an alarm'],
+    ],
   },
   {
     name: 'policy check',

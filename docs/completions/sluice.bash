@@ -110,7 +110,7 @@ _sluice() {
             'check') wanted='--probe --clamd-config --postfix-config --spamd-user --spamd-config --config --json --help' ;;
             'postfix') wanted='--feed --part --role --primary --config --json --help' ;;
             'scan') wanted='--to --from --config --json --help' ;;
-            'policy explain') wanted='--config --json --help' ;;
+            'policy explain') wanted='--outbound --config --json --help' ;;
             'policy check') wanted='--config --json --help' ;;
             'quarantine list') wanted='--all --limit --before --config --json --help' ;;
             'quarantine search') wanted='--all --limit --before --config --json --help' ;;
