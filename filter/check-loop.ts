@@ -2,17 +2,19 @@
  * check-loop — proves that what the return smtpd takes from us does not come back to us.
  *
  * Sends one marked message into the return smtpd, to an address that the administrator names, and waits. Where Sluice
- * runs, a row of its history with the mark means that the message came back; where it does not, we listen on its
- * addresses ourselves meanwhile and answer 451. The mark is the sender and the Message-ID, which our own header filter
- * leaves alone. Never throws: what could not be found out is a finding.
+ * runs, a row of its history with the mark means that the message came back; the row is written behind the scan, so as long as Postfix
+ * is busy with the message nothing is proven. Where it does not run, we listen on its addresses ourselves meanwhile and answer
+ * 451. The mark is the sender and the Message-ID, which our own header filter leaves alone. Never throws: what could not be
+ * found out is a finding.
  */
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Address, formatAddress } from '../rules/address.ts';
+import { type Address, formatAddress, isLoopback } from '../rules/address.ts';
 import type { Config } from '../rules/config.ts';
 import { type Finding, fail, ok, warn } from '../rules/finding.ts';
 import type { Envelope } from '../rules/mail.ts';
 import { silentLog } from '../workers/log.ts';
+import type { QueuePlace } from '../workers/postfix-queue.ts';
 import { openWatch, type Watch } from './loop-watch.ts';
 import { createReinjector, type Outcome } from './reinject.ts';
 
@@ -22,15 +24,20 @@ export type ProbeOptions = {
   /** Our name, in EHLO and in the mark. */
   readonly hostname: string;
   readonly now: number;
+  /** Where a message of this queue id is in this machine's Postfix (postfix-queue.ts). */
+  readonly placeOf: (queueId: string) => Promise<QueuePlace>;
   readonly waitMs?: number;
 };
 
+/** Where the message was seen last: `back` again, or still in Postfix, or no more. */
+type Sight = { readonly kind: 'back' } | QueuePlace;
+
 const pollMs = 250;
 
-/** The finding on a loop. It takes `waitMs` (10 s) where there is none. */
+/** The finding on a loop. It takes `waitMs` (10 s) where there is none, and longer while Postfix is busy with the message. */
 export async function checkLoop(
-  config: Pick<Config, 'listen' | 'reinject' | 'state'>,
-  { recipient, hostname, now, waitMs = 10_000 }: ProbeOptions,
+  config: Pick<Config, 'listen' | 'reinject' | 'state' | 'limits'>,
+  { recipient, hostname, now, placeOf, waitMs = 10_000 }: ProbeOptions,
 ): Promise<Finding> {
   const where = formatAddress(config.reinject);
   const mark = `sluice-probe-${randomBytes(8).toString('hex')}`;
@@ -39,8 +46,12 @@ export async function checkLoop(
     try {
       const outcome = await send(config.reinject, { recipient, hostname, now, mark });
       if (outcome?.kind !== 'accepted') return notSent(where, recipient, outcome);
-      const cameBack = await seenWithin(watch, waitMs);
-      return cameBack ? loop(where, outcome.queueIdOut) : noLoop(where, recipient, waitMs);
+      const { queueIdOut } = outcome;
+      // Another machine's queue knows nothing of it.
+      const place = queueIdOut !== null && isLoopback(config.reinject) ? () => placeOf(queueIdOut) : null;
+      const longestMs = waitMs + config.limits.deadlineSeconds * 1000;
+      const sight = await follow(watch, place, { waitMs, longestMs });
+      return judge(sight, { where, recipient, queueIdOut, waitMs, longestMs });
     } finally {
       await watch.close();
     }
@@ -50,13 +61,63 @@ export async function checkLoop(
   }
 }
 
-async function seenWithin(watch: Watch, waitMs: number): Promise<boolean> {
-  const until = performance.now() + waitMs;
-  for (;;) {
-    if (await watch.sees()) return true;
-    if (performance.now() > until) return false;
-    await delay(pollMs);
+/** Looks until the message is back or has left Postfix, and stays away as long as a message may take. */
+async function follow(
+  watch: Watch,
+  place: (() => Promise<QueuePlace>) | null,
+  { waitMs, longestMs }: { readonly waitMs: number; readonly longestMs: number },
+): Promise<Sight> {
+  const startedAt = performance.now();
+  // The row of the history comes a moment behind the reply; a message that changes queues can be missed once.
+  for (let rested = 0; ; await delay(pollMs)) {
+    if (await watch.sees()) return { kind: 'back' };
+    const passedMs = performance.now() - startedAt;
+    if (passedMs <= waitMs) continue;
+    if (!watch.isLate) return { kind: 'gone' };
+    const now: QueuePlace = (await place?.()) ?? { kind: 'unknown', why: 'it is not on this machine' };
+    rested = now.kind === 'under way' ? 0 : rested + 1;
+    if (rested > 2 || now.kind === 'unknown' || passedMs > longestMs) return now;
   }
+}
+
+type Judged = {
+  readonly where: string;
+  readonly recipient: string;
+  readonly queueIdOut: string | null;
+  readonly waitMs: number;
+  readonly longestMs: number;
+};
+
+function judge(sight: Sight, { where, recipient, queueIdOut, waitMs, longestMs }: Judged): Finding {
+  const [seconds, longest] = [waitMs / 1000, longestMs / 1000];
+  const mended = 'see why, then check again';
+  switch (sight.kind) {
+    case 'back':
+      return loop(where, queueIdOut);
+    case 'gone':
+      return ok(`A message to ${recipient} went on and did not come back: no content_filter loop`, where);
+    case 'waiting': {
+      const what = `Whether there is a content_filter loop is unknown: Postfix keeps the message to ${recipient}: ${sight.reason}`;
+      return warn(what, where, mended);
+    }
+    case 'under way': {
+      const what = `Whether there is a content_filter loop is unknown: Postfix is busy with the message to ${recipient} for ${longest} s`;
+      return warn(what, where, mended);
+    }
+    case 'unknown': {
+      const what = `A message to ${recipient} did not come back within ${seconds} s`;
+      return ok(
+        `${what}; whether a scan holds it longer can't be told by Postfix's queue: ${sight.why}`,
+        where,
+      );
+    }
+    default:
+      return assertNever(sight);
+  }
+}
+
+function assertNever(value: never): never {
+  throw new Error(`Cannot judge the probe: ${JSON.stringify(value)} is no place`);
 }
 
 function loop(where: string, queueId: string | null): Finding {
@@ -66,13 +127,6 @@ function loop(where: string, queueId: string | null): Finding {
       ? ''
       : `, then remove the probe: postsuper -d ${queueId} (and what "postqueue -p" shows of it)`;
   return fail(what, where, `set content_filter= for the return smtpd in master.cf, "postfix reload"${clean}`);
-}
-
-function noLoop(where: string, recipient: string, waitMs: number): Finding {
-  return ok(
-    `A message to ${recipient} did not come back within ${waitMs / 1000} s: no content_filter loop`,
-    where,
-  );
 }
 
 function notSent(where: string, recipient: string, outcome: Outcome | undefined): Finding {
@@ -90,7 +144,7 @@ function notSent(where: string, recipient: string, outcome: Outcome | undefined)
 
 async function send(
   address: Address,
-  { recipient, hostname, now, mark }: Omit<ProbeOptions, 'waitMs'> & { mark: string },
+  { recipient, hostname, now, mark }: Omit<ProbeOptions, 'waitMs' | 'placeOf'> & { mark: string },
 ): Promise<Outcome | undefined> {
   const reinjector = createReinjector({ address, hostname, connectionsMax: 1, log: silentLog });
   const sender = `${mark}@${hostname}`;

@@ -15,7 +15,13 @@ import { ownerState } from './owner.ts';
 import { digits, listItems, readItem, temporaryOwner } from './quarantine-item.ts';
 import { openStore, type Store } from './store.ts';
 
-const databases = ['quarantine.db', 'ledger.db', 'history.db'] as const;
+/** Each with the moment at which it is made; review.db holds what people did (review/audit.ts). */
+const databases = {
+  'quarantine.db': 'at the first start',
+  'ledger.db': 'at the first start',
+  'history.db': 'at the first start',
+  'review.db': 'by the first command that needs it',
+} as const;
 /** Items that are read: reading all of 100,000 takes minutes. */
 const readAtMost = 1000;
 
@@ -27,7 +33,8 @@ export async function checkState({ state, spool, limits }: Config): Promise<Find
   const findings = [...folder, ...checkUser(state)];
   if (folder.every(({ level }) => level !== 'fail')) findings.push(await checkSync(state));
   findings.push(...(await checkSpool(spool, state, bytesNeeded)));
-  for (const name of databases) findings.push(await checkDatabase(join(state, name)));
+  for (const [name, isMade] of Object.entries(databases))
+    findings.push(await checkDatabase(join(state, name), isMade));
   return [...findings, ...(await checkQuarantine(state))];
 }
 
@@ -38,14 +45,14 @@ function checkUser(state: string): Finding[] {
   return [warn('Sluice runs as root, who owns the state folder', state, remedy)];
 }
 
-async function checkDatabase(file: string): Promise<Finding> {
-  if (!existsSync(file)) return ok('Database is made at the first start', file);
+async function checkDatabase(file: string, isMade: string): Promise<Finding> {
+  if (!existsSync(file)) return ok(`Database is made ${isMade}`, file);
   const store = await openAsItStands(file);
   try {
     const rows = await store.all<{ quick_check: string }>('PRAGMA quick_check');
     const problem = rows.find(({ quick_check }) => quick_check !== 'ok');
     if (problem !== undefined) {
-      const remedy = 'stop Sluice and move the file away, a new one is made at start';
+      const remedy = 'stop Sluice and move the file away, a new one is made';
       return fail(`Database is damaged: ${problem.quick_check}`, file, remedy);
     }
     await store.check();

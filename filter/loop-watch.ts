@@ -14,8 +14,12 @@ import { openServerSocket } from '../workers/server-socket.ts';
 import { feedAddresses, tenantOf } from './check-listeners.ts';
 import { openStore } from './store.ts';
 
-/** `sees`: whether such a message has come by now. */
-export type Watch = { readonly sees: () => Promise<boolean>; readonly close: () => Promise<void> };
+/** `sees`: whether such a message has come by now; where `isLate`, it is seen only when its scan is over. */
+export type Watch = {
+  readonly isLate: boolean;
+  readonly sees: () => Promise<boolean>;
+  readonly close: () => Promise<void>;
+};
 
 /** Starts watching; throws where neither the history of a running Sluice nor its addresses can be had. */
 export async function openWatch(
@@ -30,7 +34,7 @@ export async function openWatch(
   return watchAddresses(addresses, mark);
 }
 
-/** The running filter writes a row for each message that it is given. */
+/** The running filter writes a row for each message that it is given, when that is scanned and settled. */
 async function watchHistory(file: string, mark: string, since: number): Promise<Watch> {
   if (!existsSync(file))
     throw new Error(`Sluice runs, but ${file} does not exist: it has another state folder`);
@@ -38,6 +42,7 @@ async function watchHistory(file: string, mark: string, since: number): Promise<
   const sql = 'SELECT 1 FROM scan WHERE at >= ? AND instr(sender, ?) LIMIT 1';
   const aMinute = 60_000;
   return {
+    isLate: true,
     sees: async () => (await store.all(sql, [since - aMinute, mark])).length > 0,
     close: () => store.close(),
   };
@@ -61,7 +66,7 @@ async function watchAddresses(addresses: readonly Address[], mark: string): Prom
       await openServerSocket(server, address);
       servers.push(server);
     }
-    return { sees: async () => seen.mark, close };
+    return { isLate: false, sees: async () => seen.mark, close };
   } catch (error) {
     await close();
     throw error;

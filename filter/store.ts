@@ -193,8 +193,8 @@ const remedies: Readonly<Record<number, string>> = {
   5: 'another process holds its lock; tried again with the next call',
   8: 'make the file and its folder writable',
   10: 'see what the kernel says of the disk',
-  11: 'stop Sluice and move the file away, a new one is made at start',
+  11: 'stop Sluice and move the file away, a new one is made',
   13: 'make room on the disk',
   14: 'see that its folder exists and can be written',
-  26: 'stop Sluice and move the file away, a new one is made at start',
+  26: 'stop Sluice and move the file away, a new one is made',
 };

@@ -103,6 +103,7 @@ export const bayesManuals = [
     summary:
       'answer one question of the other node about held mail and lessons (started by bayes receive and send)',
     words: [],
+    isForPrograms: true,
     about: [
       'Reads a question on standard input and writes the answer to standard output, as the owner of the state folder. On a backup: what it held, and what people taught it; on the primary: it takes them. bayes receive, bayes send and run bayes start it; there is no use in starting it by hand.',
     ],
@@ -187,6 +188,7 @@ export const bayesManuals = [
     name: 'bayes receive',
     summary: 'answer the primary over ssh: a forced command, on a backup',
     words: [],
+    isForPrograms: true,
     about: [answering],
     options: whose,
     examples: [['bayes receive', 'by sshd, never by hand']],
@@ -200,6 +202,7 @@ export const bayesManuals = [
     name: 'bayes send',
     summary: 'answer a backup over ssh: a forced command, on a primary',
     words: [],
+    isForPrograms: true,
     about: [answering],
     options: whose,
     examples: [['bayes send', 'by sshd, never by hand']],

@@ -25,6 +25,7 @@ import { type ClamdConfig, findClamdConfig, readClamdConfig } from '../workers/c
 import { scanningShare, spamdConcurrencyPerAddress } from '../workers/clients.ts';
 import { findUser, processListeningOn } from '../workers/local-process.ts';
 import { silentLog } from '../workers/log.ts';
+import { placeInQueue } from '../workers/postfix-queue.ts';
 import type { Site } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
 import { countOf, type FindingGroup, formatGroup, formatSummary } from './check-text.ts';
@@ -107,7 +108,7 @@ function partsOf(
       doing: 'talking to the return smtpd',
       find: () => checkReturn(config, hostname()),
     },
-    ...probeOf(config, options.probe),
+    ...probeOf(config, options),
     {
       name: 'Postfix',
       doing: "comparing Postfix's files",
@@ -132,10 +133,13 @@ function redisOf(config: Config): Part[] {
   return [{ name: 'Redis', doing: 'asking Redis, looking for workers', find }];
 }
 
-function probeOf(config: Config, recipient: string | undefined): Part[] {
+function probeOf(config: Config, options: Options): Part[] {
+  const recipient = options.probe;
   if (recipient === undefined) return [];
-  const probe = { recipient, hostname: hostname(), now: Date.now() };
-  const doing = `sending a message to ${recipient}, waiting 10 s whether it comes back`;
+  const folder = options['postfix-config'] ?? null;
+  const placeOf = (queueId: string) => placeInQueue(queueId, folder);
+  const probe = { recipient, hostname: hostname(), now: Date.now(), placeOf };
+  const doing = `sending a message to ${recipient}, waiting whether it comes back, for 10 s or as long as Postfix is busy with it`;
   return [{ name: 'Loop', doing, find: async () => [await checkLoop(config, probe)] }];
 }
 

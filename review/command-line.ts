@@ -89,13 +89,15 @@ function topicOf(positionals: readonly string[]): string {
 
 function notUnderstood(words: readonly string[]): string {
   const group = groups.find(({ name }) => name === words[0]);
-  if (group !== undefined && words.length === 1)
-    return `incomplete command "${group.name}": add ${eitherOf(group.commands.map(({ name }) => lastWord(name)))}; see sluice ${group.name} --help`;
+  if (group !== undefined && words.length === 1) {
+    const typed = group.commands.filter(({ isForPrograms }) => isForPrograms !== true);
+    return `incomplete command "${group.name}": add ${eitherOf(typed.map(({ name }) => lastWord(name)))}; see sluice ${group.name} --help`;
+  }
   const meant = meantBy(words);
   const hint = meant === null ? '' : `did you mean "sluice ${meant}"? `;
-  const typed = group === undefined ? words.slice(0, 1) : words.slice(0, 2);
+  const said = group === undefined ? words.slice(0, 1) : words.slice(0, 2);
   const page = group === undefined ? 'sluice --help' : `sluice ${group.name} --help`;
-  return `unknown command "${typed.join(' ')}": ${hint}see ${page}`;
+  return `unknown command "${said.join(' ')}": ${hint}see ${page}`;
 }
 
 /** The command or group that these words resemble: as a whole, by the first word, or by a second word alone. */
@@ -147,10 +149,15 @@ function refuseOption(
     throw new UsageError(`${rawName} needs a value: write ${rawName} ${type.value}; ${page}`);
   if (type.type === 'string' && inlineValue !== true && value?.startsWith('-') === true)
     throw new UsageError(
-      `${rawName} needs a value, got "${value}": write ${rawName}=${value} if that is meant; ${page}`,
+      `${rawName} needs a value, got "${value}": write ${rawName}=${shellWord(value)} if that is meant; ${page}`,
     );
   if (type.type === 'boolean' && value !== undefined)
     throw new UsageError(`${rawName} takes no value, got "${value}": ${page}`);
+}
+
+/** A value as the shell hands it over unchanged: an unquoted ">" would write into a file. */
+function shellWord(value: string): string {
+  return /^[\w@%+=:,./-]+$/.test(value) ? value : `'${value.replaceAll("'", "'\\''")}'`;
 }
 
 function refuseWords(command: Command, words: readonly string[]): void {

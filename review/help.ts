@@ -31,7 +31,7 @@ function overview(): string {
     'Usage: sluice COMMAND [WORDS] [OPTIONS]',
     '',
     'Commands:',
-    ...list(commands),
+    ...list(commands.filter(isForPeople)),
     '',
     'Options of every command:',
     ...optionLines([...commonOptions, ...bareOptions]),
@@ -51,10 +51,17 @@ function groupPage({ name, summary, commands: members }: GroupManual): string {
     `${summary[0]?.toUpperCase()}${summary.slice(1)}.`,
     '',
     'Commands:',
-    ...list(members),
+    ...list(members.filter(isForPeople)),
+    ...(members.every(isForPeople)
+      ? []
+      : ['', 'Started by other programs:', ...list(members.filter((one) => !isForPeople(one)))]),
     '',
     `"sluice ${name} COMMAND --help" tells more about one of them, with examples.`,
   ].join('\n');
+}
+
+function isForPeople({ isForPrograms }: CommandManual): boolean {
+  return isForPrograms !== true;
 }
 
 function list(members: readonly CommandManual[]): string[] {

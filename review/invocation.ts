@@ -34,6 +34,7 @@ export type Options = {
   readonly now?: boolean | undefined;
   readonly node?: string | undefined;
   readonly keys?: boolean | undefined;
+  readonly outbound?: boolean | undefined;
 };
 
 /** The words behind a command's name, its options, and what a command may ask for and answer with. */

@@ -17,7 +17,7 @@ export const scanManual = {
     'Tells what decided, each rule with its score and description, and the thresholds of each recipient with where they were set, as "quarantine show" does.',
   ],
   options: [
-    option('to', 'decide for this recipient; without it the default policy decides'),
+    option('to', 'decide for this recipient; default: for "anybody", whom the default policy decides about'),
     option('from', 'the envelope sender; default: the null sender, as of a bounce'),
   ],
   examples: [

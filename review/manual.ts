@@ -25,6 +25,8 @@ export type CommandManual = {
   /** What it does, in one line. */
   readonly summary: string;
   readonly words: readonly WordManual[];
+  /** Started by another program, never by hand: not among the commands that people look through. */
+  readonly isForPrograms?: true;
   readonly about: readonly Block[];
   /** Beyond those that every command takes. */
   readonly options: readonly OptionManual[];

@@ -34,7 +34,7 @@ export const optionTypes = {
   confirm: { type: 'string', value: 'N' },
   scanners: { type: 'string', value: 'virus,spam', takes: ['virus', 'spam', 'virus,spam'] },
   feed: { type: 'string', value: 'lmtp|smtp', takes: ['lmtp', 'smtp'] },
-  part: { type: 'string', value: 'PART', takes: ['main', 'master', 'commands'] },
+  part: { type: 'string', value: 'PART', takes: ['master', 'main', 'commands', 'bypass', 'removal'] },
   role: { type: 'string', value: 'primary|backup', takes: ['primary', 'backup'] },
   primary: { type: 'string', value: 'HOST' },
   recipient: { type: 'string', multiple: true, value: 'RCPT' },
@@ -48,6 +48,7 @@ export const optionTypes = {
   now: { type: 'boolean' },
   node: { type: 'string', value: 'NODE' },
   keys: { type: 'boolean' },
+  outbound: { type: 'boolean' },
 } as const satisfies Readonly<Record<string, OptionType>>;
 
 export type OptionName = keyof typeof optionTypes;

@@ -1,28 +1,31 @@
 /**
- * policy-command — `sluice policy explain RCPT` and `sluice policy check`.
+ * policy-command — `sluice policy explain ADDRESS` and `sluice policy check`.
  *
  * Both only read. For `check` the problems are the answer and go to standard output; for every other command they are
  * what keeps it from starting.
  */
-import { explain, policyFor } from '../rules/decide.ts';
+import { explain, outboundPolicyFor, policyFor } from '../rules/decide.ts';
 import { ConfigurationError } from '../workers/site.ts';
 import type { Invocation } from './invocation.ts';
 import { UsageError } from './invocation.ts';
 import { printable, table } from './table.ts';
 
-/** Prints each effective value for one recipient and where it was set. */
+/** Prints each effective value for one recipient, or for what one sender sends from the site, and where it was set. */
 export async function explainPolicy(invocation: Invocation): Promise<number> {
   const { words, options, columns, print, printJson } = invocation;
-  const recipient = words[0] ?? '';
-  if (!recipient.includes('@'))
-    throw new UsageError(`policy explain: "${recipient}" is no address: write user@domain`);
+  const address = words[0] ?? '';
+  if (!address.includes('@'))
+    throw new UsageError(`policy explain: "${address}" is no address: write user@domain`);
   const { config, policies } = invocation.site();
-  const rows = explain(policyFor(recipient, policies));
+  const isOutbound = options.outbound === true;
+  const policy = isOutbound ? outboundPolicyFor(address, policies) : policyFor(address, policies);
+  const rows = explain(policy, isOutbound ? 'outbound' : 'inbound');
   if (options.json === true) {
-    printJson({ recipient, role: config.role, policy: rows });
+    printJson({ [isOutbound ? 'sender' : 'recipient']: address, role: config.role, policy: rows });
     return 0;
   }
-  print(`Policy for ${printable(recipient)} (role ${config.role})\n`);
+  const whose = isOutbound ? `what ${printable(address)} sends` : printable(address);
+  print(`Policy for ${whose} (role ${config.role})\n`);
   print(
     table(
       ['field', 'value', 'set by'],

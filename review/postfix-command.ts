@@ -1,5 +1,5 @@
 /**
- * postfix-command — `sluice postfix`: what to add to main.cf and master.cf for this configuration, ready to paste.
+ * postfix-command — `sluice postfix`: what to add to main.cf and master.cf for this configuration, and how to undo it.
  *
  * Only prints: no file of Postfix is read or written. What Postfix can't be told is a problem of
  * sluice.yaml: each on a line, exit 78.
@@ -8,9 +8,10 @@ import { type Feed, fragmentOf } from '../rules/postfix-fragment.ts';
 import { type FragmentText, formatFragment } from '../rules/postfix-text.ts';
 import { ConfigurationError } from '../workers/site.ts';
 import { type Invocation, UsageError } from './invocation.ts';
+import { optionTypes } from './options.ts';
 import { printable } from './table.ts';
 
-/** Prints the fragment: main.cf, master.cf, and commands for the services that are there already. */
+/** Prints the fragment: master.cf, main.cf, and commands for the services that are there already; or one part alone. */
 export async function printPostfix({ options, site, print, printJson }: Invocation): Promise<number> {
   const feed = feedOf(options.feed);
   const part = partOf(options.part);
@@ -50,10 +51,12 @@ function primaryOf(word: string | undefined, role: 'primary' | 'backup'): string
   throw new UsageError(`--primary: "${word}" is no host: write an address or a name`);
 }
 
-/** One block alone, so that it can be appended to its file. */
+/** One text alone, so that it can be appended to its file, or run. */
 function partOf(word: string | undefined): keyof FragmentText | null {
-  if (word === undefined || word === 'main' || word === 'master' || word === 'commands') return word ?? null;
-  throw new UsageError(`--part: "${word}" is no part: write main, master or commands`);
+  if (word === undefined) return null;
+  const part = optionTypes.part.takes.find((one) => one === word);
+  if (part !== undefined) return part;
+  throw new UsageError(`--part: "${word}" is no part: write master, main, commands, bypass or removal`);
 }
 
 function titleOf(feed: Feed, configFile: string | null, role: 'primary' | 'backup'): string {
@@ -66,10 +69,10 @@ function blocksOf({ main, master, commands }: FragmentText): string {
   return [
     '',
     '',
-    '##### main.cf: add this',
-    main,
-    '##### master.cf: add this at the end',
+    '##### master.cf: add this at the end, then run "postfix reload"',
     master,
+    '##### main.cf: add this, once that is done',
+    main,
     '##### Then run this',
     commands.trimEnd(),
   ].join('\n');

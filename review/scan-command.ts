@@ -18,14 +18,18 @@ import { silentLog } from '../workers/log.ts';
 import { openQueue } from '../workers/queue.ts';
 import { createSpool, type SpooledMessage } from '../workers/spool.ts';
 import { cleanLines } from '../filter/line-ends.ts';
-import type { Invocation } from './invocation.ts';
+import { type Invocation, UsageError } from './invocation.ts';
 import { formatExplanation } from './report-text.ts';
 
 const headBytesMax = 256 * 1024;
+/** Stands for a recipient whom no policy names: without a domain it has none of its own. */
+const anybody = 'anybody';
 
 /** Scans the file, prints verdict and explanation. */
 export async function scanFile(invocation: Invocation): Promise<number> {
   const { words, options, columns, status, print, printJson } = invocation;
+  const stray = options.to?.find((address) => !/[^@]@[^@]+$/.test(address));
+  if (stray !== undefined) throw new UsageError(`--to: "${stray}" is no address: write user@domain`);
   const site = invocation.site();
   const log = silentLog;
   const folder = await mkdtemp(join(tmpdir(), 'sluice-scan-'));
@@ -34,7 +38,7 @@ export async function scanFile(invocation: Invocation): Promise<number> {
   const queue = await openQueue(site.config, { spool, clients, log });
   try {
     const message = await spoolFile(spool, words[0] ?? '');
-    const envelope = envelopeOf(options.from ?? '', options.to ?? ['postmaster@localhost']);
+    const envelope = envelopeOf(options.from ?? '', options.to ?? [anybody]);
     const virusAsSpam = virusAsSpamPatterns(envelope.recipients, site.policies);
     const { spoolId, sizeBytes, sha256 } = message;
     status.say(`asking the scanners about ${sizeBytes} bytes`);

@@ -83,7 +83,10 @@ export const checkManual = {
   ],
   examples: [
     ['check', 'everything but the way of a message'],
-    ['check --probe postmaster@example.com', 'also sends a message, and waits 10 s whether it comes back'],
+    [
+      'check --probe postmaster@example.com',
+      'also sends a message, and waits whether it comes back: 10 s, or as long as Postfix is busy with it',
+    ],
     ['check --json | jq \'.groups[].findings[] | select(.level == "fail")\'', 'what failed, for programs'],
   ],
   exits: [
@@ -105,7 +108,10 @@ export const postfixManual = {
       'feed',
       'lmtp (default): one reply per recipient, needs listen.lmtp; smtp: one for all, needs listen.smtp',
     ),
-    option('part', 'main, master or commands: that block alone, to be appended to its file, or to be run'),
+    option(
+      'part',
+      'that text alone; master and main are to be appended to their files, in this order, with "postfix reload" between them; commands is to be run then; bypass, when run, has mail go past Sluice, and removal takes it away altogether',
+    ),
     option('role', 'backup: with what a backup MX needs; default: role in sluice.yaml'),
     option(
       'primary',
@@ -117,7 +123,11 @@ export const postfixManual = {
   ],
   examples: [
     ['postfix', 'for the configuration in /etc/sluice/sluice.yaml'],
-    ['postfix --part main >> /etc/postfix/main.cf', 'pasted; the same with master and master.cf'],
+    [
+      'postfix --part master >> /etc/postfix/master.cf',
+      'pasted; then "postfix reload", and the same with main and main.cf',
+    ],
+    ['postfix --part removal', 'the commands that undo all this, each with its reason; "| sh" runs them'],
     ['postfix --role backup --primary 192.0.2.10', 'for a backup MX of that primary'],
     ['postfix --feed smtp', 'for a Postfix that shall talk SMTP to the filter'],
   ],
@@ -130,11 +140,19 @@ export const postfixManual = {
 export const policyManuals = [
   {
     name: 'policy explain',
-    summary: 'each value for a recipient, and where it was set',
-    words: [{ name: 'RCPT', takes: 'text' }],
+    summary: 'each value for a recipient or a sender, and where it was set',
+    words: [{ name: 'ADDRESS', takes: 'text' }],
     about: ['Prints each effective value for this recipient, and where it was set: file, line and key.'],
-    options: [],
-    examples: [['policy explain sales@example.com', 'why sales gets what it gets']],
+    options: [
+      option(
+        'outbound',
+        'for what this sender of your own site sends, when it comes in over listen.outbound',
+      ),
+    ],
+    examples: [
+      ['policy explain sales@example.com', 'why sales gets what it gets'],
+      ['policy explain --outbound sales@example.com', 'from which score on what sales sends is an alarm'],
+    ],
   },
   {
     name: 'policy check',

@@ -41,8 +41,12 @@ export type Fragment = {
   readonly messageSizeMax: number;
   /** Whether what the site itself sends has a listener of its own. */
   readonly outbound: boolean;
-  /** On a backup MX what must be said of message_size_limit, and further lines for the shell; else null. */
-  readonly backup: { readonly sizeNote: string; readonly commands: readonly string[] } | null;
+  /** On a backup MX its own parameters of main.cf, what must be said of message_size_limit, and further lines for the shell; else null. */
+  readonly backup: {
+    readonly names: readonly string[];
+    readonly sizeNote: string;
+    readonly commands: readonly string[];
+  } | null;
 };
 
 /** What header lines of filter, return smtpd and milters may add to a message. */
@@ -71,9 +75,10 @@ export function fragmentOf(
   if (problems.length > 0) return { fragment: null, problems };
   const back = returnService(config);
   const feeds = feedsOf(config, chosen);
+  const ofBackup = backup === null ? [] : backupOptions(config, backup);
   const settings = [
     ...inMain(mainOptions(feeds)),
-    ...(backup === null ? [] : inMain(backupOptions(config, backup))),
+    ...inMain(ofBackup),
     ...feeds.flatMap(({ service }) =>
       inService(service, feedOptions(service.command === 'lmtp' ? 'lmtp' : 'smtp')),
     ),
@@ -89,9 +94,22 @@ export function fragmentOf(
     settings,
     messageSizeMax: messageSizeMaxOf(config),
     outbound: feeds.length > 1,
-    backup: backup === null ? null : { sizeNote: backupSizeNote, commands: backupCommands(config) },
+    backup:
+      backup === null
+        ? null
+        : {
+            names: ofBackup.map(([name]) => name),
+            sizeNote: backupSizeNote,
+            commands: backupCommands(config),
+          },
   };
   return { fragment, problems };
+}
+
+/** Settings of services that every Postfix, or some, have already. */
+export function existingSettings({ services, settings }: Fragment): readonly Setting[] {
+  const created = new Set(services.map(({ name, type }) => `${name}/${type}`));
+  return settings.filter(({ service }) => service !== null && !created.has(service));
 }
 
 /** Options of one service of a fragment, name to value; `service` is `name/type`. */

@@ -1,25 +1,33 @@
 /**
- * postfix-text — a fragment as text to paste: a block for main.cf, one for master.cf, and commands for what is there already.
+ * postfix-text — a fragment as text to paste: a block for master.cf, one for main.cf, and commands for what is there already.
  *
- * Hides the forms of both files. A reason stands in the comment before its entry, never inside or behind a setting:
+ * Hides the forms of both files. The blocks are pasted in this order, with a reload behind the first: main.cf counts for each
+ * process that starts, and a transport that master(8) does not know yet would have its mail deferred. A reason stands in the comment before its entry, never inside or behind a setting:
  * master.cf takes the rest of a line for arguments. Services that exist already are changed with postconf(1), because
  * a second entry of the same name would replace the first.
  */
-import type { Fragment, Service, Setting } from './postfix-fragment.ts';
+import { existingSettings, type Fragment, type Service, type Setting } from './postfix-fragment.ts';
+import { formatRemoval, type RemovalText } from './postfix-removal.ts';
 
-/** The three blocks, each ending in a newline. */
-export type FragmentText = { readonly main: string; readonly master: string; readonly commands: string };
+/** The three blocks, each ending in a newline, and what undoes them. */
+export type FragmentText = RemovalText & {
+  readonly main: string;
+  readonly master: string;
+  readonly commands: string;
+};
 
 const reasonColumn = 40;
 
 /** Both files' additions and the commands; a command for a service that is not there changes nothing. */
 export function formatFragment(fragment: Fragment): FragmentText {
-  return { main: mainBlock(fragment), master: masterBlock(fragment), commands: commandBlock(fragment) };
+  const [main, master, commands] = [mainBlock(fragment), masterBlock(fragment), commandBlock(fragment)];
+  return { main, master, commands, ...formatRemoval(fragment) };
 }
 
 function mainBlock({ settings, messageSizeMax, backup }: Fragment): string {
   const own = settings.filter(({ file }) => file === 'main.cf');
   return lines([
+    '# Only after master.cf and a "postfix reload": what is to go a way that Postfix does not know yet is deferred.',
     ...withReasons(own, ({ name, value }) => `${name} = ${value}`),
     ...(backup === null
       ? [
@@ -40,14 +48,13 @@ function masterBlock({ services, settings }: Fragment): string {
   return entries.join('\n');
 }
 
-function commandBlock({ services, settings, backup }: Fragment): string {
-  const created = new Set(services.map(({ name, type }) => `${name}/${type}`));
-  const existing = settings.filter(({ service }) => service !== null && !created.has(service));
+function commandBlock(fragment: Fragment): string {
+  const existing = existingSettings(fragment);
   return lines([
     '# For services that you have already; postconf says "unmatched" of the others and leaves them alone.',
     ...withReasons(existing, ({ service, name, value }) => `postconf -P '${service}/${name}=${value}'`),
-    ...(backup?.commands ?? []),
-    '# Nothing changes before this.',
+    ...(fragment.backup?.commands ?? []),
+    '# Soon after main.cf: whatever starts anew follows it already, these options count from here on.',
     'postfix check && postfix reload',
   ]);
 }

@@ -35,6 +35,7 @@ const owners: Record<string, readonly string[]> = {
     'workers/bayes-wire.ts',
     'workers/queue.ts',
     'workers/job.ts',
+    'workers/postfix-queue.ts',
     'workers/presence.ts',
   ],
 };

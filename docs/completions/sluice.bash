@@ -53,7 +53,7 @@ _sluice() {
             'postfix --feed')
                 wanted='lmtp smtp' ;;
             'postfix --part')
-                wanted='main master commands' ;;
+                wanted='master main commands bypass removal' ;;
             'postfix --role')
                 wanted='primary backup' ;;
             'quarantine list --before' | 'quarantine search --before')
@@ -110,7 +110,7 @@ _sluice() {
             'check') wanted='--probe --clamd-config --postfix-config --spamd-user --spamd-config --config --json --help' ;;
             'postfix') wanted='--feed --part --role --primary --config --json --help' ;;
             'scan') wanted='--to --from --config --json --help' ;;
-            'policy explain') wanted='--config --json --help' ;;
+            'policy explain') wanted='--outbound --config --json --help' ;;
             'policy check') wanted='--config --json --help' ;;
             'quarantine list') wanted='--all --limit --before --config --json --help' ;;
             'quarantine search') wanted='--all --limit --before --config --json --help' ;;

@@ -247,6 +247,22 @@ test('sluice check --probe proves a content_filter loop, beside a running Sluice
   await site.postfix.deleteAll();
 });
 
+test('sluice check --probe proves a loop whose scan takes longer than the 10 s that it usually waits', async (t) => {
+  t.after(() => site.postfix.setReturnOptions(returnOptions));
+  const content_filter = `scan:[127.0.0.1]:${site.lmtpPort}`;
+  await site.postfix.setReturnOptions({ ...returnOptions, content_filter });
+  site.spamd.kill('SIGSTOP');
+  // How long the scan takes: over 10 s more than what the check does before it.
+  const scan = setTimeout(() => site.spamd.kill('SIGCONT'), 20_000);
+  t.after(() => {
+    clearTimeout(scan);
+    site.spamd.kill('SIGCONT');
+  });
+  const words = ['--probe', 'bob@example.com', '--postfix-config', site.postfix.configFolder];
+  assertFound(await check(configFile('slow'), words), 'Loop', 'fail', /came back to Sluice/, /postsuper -d/);
+  await site.postfix.deleteAll();
+});
+
 test('sluice check names an address that is taken, and one where another configuration runs', async () => {
   const taken = `{ smtp: 127.0.0.1:${site.postfix.feedPort}, lmtp: 127.0.0.1:${site.lmtpPort} }`;
   const answer = await check(configFile('taken', { listen: taken }));

@@ -358,6 +358,11 @@ const fileMistakes: readonly Mistake[] = [
     found: [['State', 'fail', /ledger\.db/, /./]],
   },
   {
+    name: "the database of what people did is root's",
+    ...owned('/var/lib/sluice/review.db'),
+    found: [['State', 'fail', /review\.db/, /./]],
+  },
+  {
     name: 'Sluice can not read its configuration',
     plant: 'chmod 0600 /etc/sluice/sluice.yaml',
     found: [['Configuration', 'fail', /sluice, as whom Sluice runs, can not read it/, /chmod 0640/]],

@@ -49,7 +49,7 @@ async function walk(title: string): Promise<void> {
 test('docs/install.md says how long it takes, and it is less than 15 minutes', () => {
   const { words, blocks, minutes } = minutesOf(page);
   const [, saidWords = '', saidBlocks, saidMinutes] =
-    /\(([\d,]+) words at 200 a minute, (\d+) blocks at 6 a minute: (\d+) minutes/.exec(page) ?? [];
+    /\(([\d,]+) words at 200 a\s+minute, (\d+) blocks at 6 a minute: (\d+) minutes/.exec(page) ?? [];
   assert.deepEqual([Number(saidBlocks), Number(saidMinutes)], [blocks, minutes]);
   assert.equal(Number(saidWords.replace(',', '')), Math.ceil(words / 100) * 100);
   assert.ok(minutes < 15);

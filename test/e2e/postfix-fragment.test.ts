@@ -1,14 +1,14 @@
 /**
  * postfix-fragment — what `sluice postfix` prints, pasted into the configuration that Debian ships, works as it stands.
  *
- * A private Postfix from the package's own master.cf (chroot and all), the printed lines appended, the printed commands
- * run by the real postconf(1), mail through the real Sluice. Port 25 belongs to the machine, so the outside smtpd alone
- * has another name. Scanners are off: what is tested is the way.
+ * A private Postfix from the package's own master.cf (chroot and all), with submission and a smtpd behind postscreen, the
+ * printed lines appended, the printed commands run by the real postconf(1), mail through the real Sluice; then the printed
+ * removal. Ports 25 and 587 belong to the machine, so these two smtpd have other names. Scanners are off: what is tested is the way.
  */
 import assert from 'node:assert/strict';
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readFile, rm, utimes, writeFile } from 'node:fs/promises';
+import { appendFile, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { after, before, suite, test } from 'node:test';
@@ -24,7 +24,7 @@ import { top } from './site.ts';
 
 const sizeLimit = 1_000_000;
 const env = { PATH: '/usr/sbin:/usr/bin:/sbin:/bin', LC_ALL: 'C' };
-type Printed = { text: { main: string; master: string; commands: string } };
+type Printed = { text: { main: string; master: string; commands: string; removal: string } };
 
 for (const feed of ['lmtp', 'smtp'] as const) {
   suite(`the printed text, ${feed} feed`, () => {
@@ -32,7 +32,9 @@ for (const feed of ['lmtp', 'smtp'] as const) {
     let etc = '';
     let yaml = '';
     let feedPort = 0;
+    let submissionPort = 0;
     let printed: Printed;
+    let stock: readonly string[] = [];
     let sluice: Daemon | null = null;
 
     before(async () => {
@@ -41,12 +43,18 @@ for (const feed of ['lmtp', 'smtp'] as const) {
       await makeFolders(folder, await userIds('nobody'));
       yaml = await siteText(folder);
       await writeFile(join(folder, 'sluice.yaml'), yaml);
-      feedPort = await freePort();
+      [feedPort, submissionPort] = [await freePort(), await freePort()];
       printed = await print(folder, feed);
-      const stock = await readFile('/usr/share/postfix/master.cf.dist', 'utf8');
-      const here = stock.replace(/^smtp( +inet)/m, `127.0.0.1:${feedPort}$1`);
-      await writeFile(join(etc, 'main.cf'), (await mainText(folder)) + printed.text.main);
-      await writeFile(join(etc, 'master.cf'), here + printed.text.master);
+      const shipped = await readFile('/usr/share/postfix/master.cf.dist', 'utf8');
+      const here = shipped
+        .replace(/^smtp( +inet)/m, `127.0.0.1:${feedPort}$1`)
+        .replace(/^#submission( +inet)/m, `127.0.0.1:${submissionPort}$1`)
+        .replace(/^#(smtpd +pass)/m, '$1');
+      await writeFile(join(etc, 'main.cf'), await mainText(folder));
+      await writeFile(join(etc, 'master.cf'), here);
+      stock = await asPostconfSees(etc);
+      await appendFile(join(etc, 'master.cf'), printed.text.master);
+      await appendFile(join(etc, 'main.cf'), printed.text.main);
     });
     after(async () => {
       await run('postfix', ['-c', etc, 'stop']).catch(() => ''); // It may not have come up.
@@ -54,11 +62,16 @@ for (const feed of ['lmtp', 'smtp'] as const) {
       await rm(folder, { recursive: true, force: true });
     });
 
-    test('postconf and postfix check have nothing to say but that services are missing', async () => {
-      const commands = printed.text.commands
+    /** Printed commands for this instance. */
+    const here = (commands: string): string =>
+      commands
         .replaceAll("'smtp/inet/", `'127.0.0.1:${feedPort}/inet/`)
-        .replaceAll('postconf ', `postconf -c ${etc} `)
-        .replaceAll(/postfix (check|reload)/g, `postfix -c ${etc} check`);
+        .replaceAll("'submission/inet/", `'127.0.0.1:${submissionPort}/inet/`)
+        .replaceAll(/^(postconf|postfix|postsuper) /gm, `$1 -c ${etc} `)
+        .replaceAll('&& postfix ', `&& postfix -c ${etc} `);
+
+    test('postconf and postfix check have nothing to say but that services are missing', async () => {
+      const commands = here(printed.text.commands).replaceAll(' reload', ' check');
       const { stdout, stderr } = await promisify(execFile)('sh', ['-ec', commands], { env });
       const said = (stdout + stderr)
         .split('\n')
@@ -69,7 +82,10 @@ for (const feed of ['lmtp', 'smtp'] as const) {
     });
 
     test('sluice check finds these files in order, as the real postconf left them', async () => {
-      const text = async (file: string) => ({ file, text: await readFile(join(etc, file), 'utf8') });
+      const text = async (file: string) => {
+        const found = await readFile(join(etc, file), 'utf8');
+        return { file, text: found.replace(`127.0.0.1:${submissionPort}`, 'submission') };
+      };
       const findings = checkPostfix(
         { main: await text('main.cf'), master: await text('master.cf') },
         configOf(yaml),
@@ -80,7 +96,7 @@ for (const feed of ['lmtp', 'smtp'] as const) {
       );
     });
 
-    test('mail from outside and from pickup passes the filter once, aliases expand once', async () => {
+    test('mail from outside, submission and pickup passes its own feed of the filter once, aliases expand once', async () => {
       sluice = await startSluice(folder, yaml);
       const aMinuteAgo = Date.now() / 1000 - 60;
       for (const name of ['main.cf', 'master.cf']) await utimes(join(etc, name), aMinuteAgo, aMinuteAgo);
@@ -88,6 +104,12 @@ for (const feed of ['lmtp', 'smtp'] as const) {
       const bytes = Buffer.from('Subject: outside\r\n\r\ngrüße\r\n');
       await sendMessage(feedPort, { sender: 'a@example.net', recipients: ['alias@site.example'], bytes });
       await submit(etc, 'Subject: pickup\n\nhello\n', 'b@site.example');
+      const own = Buffer.from('Subject: submitted\r\n\r\nhello\r\n');
+      await sendMessage(submissionPort, {
+        sender: 'b@site.example',
+        recipients: ['c@site.example'],
+        bytes: own,
+      });
       const delivered = await untilDelivered(folder, etc);
       const recipients = (subject: string) =>
         delivered
@@ -102,13 +124,22 @@ for (const feed of ['lmtp', 'smtp'] as const) {
         recipients('pickup'),
         ['archive', 'b'].map((name) => `${name}@site.example`),
       );
+      assert.deepEqual(
+        recipients('submitted'),
+        ['archive', 'c'].map((name) => `${name}@site.example`),
+      );
       const log = await readFile(join(folder, 'log', 'maillog'), 'utf8');
       const hops = [
-        ...log.matchAll(/postfix\/(\w+)\[\d+\]: \w+: to=<([^>]+)>, (?:orig_to=<\S+>, )?relay=127/g),
+        ...log.matchAll(/postfix\/(\w+)\[\d+\]: \w+: to=<([^>]+)>, (?:orig_to=<\S+>, )?relay=127\S*:(\d+)/g),
       ];
+      const { lmtp, smtp, outbound } = portsOf(yaml);
       assert.deepEqual(
-        hops.map(([, client, to]) => `${client} ${to}`).toSorted(),
-        [`${feed} alias@site.example`, 'smtp b@site.example'].toSorted(),
+        hops.map(([, client, to, port]) => `${client} ${to} ${port}`).toSorted(),
+        [
+          `${feed} alias@site.example ${feed === 'lmtp' ? lmtp : smtp}`,
+          `smtp b@site.example ${outbound}`,
+          `smtp c@site.example ${outbound}`,
+        ].toSorted(),
       );
       assert.match(
         log,
@@ -142,7 +173,50 @@ for (const feed of ['lmtp', 'smtp'] as const) {
       assert.equal(large.length, 1);
       assert.ok(!delivered.some(({ sender }) => sender === ''), 'no bounce');
     });
+
+    test('the printed removal leaves what postconf saw before; aliases expand, of what waited for Sluice too', async () => {
+      await sluice?.stop();
+      sluice = null;
+      const send = (subject: string, port: number) =>
+        sendMessage(port, {
+          sender: 'a@site.example',
+          recipients: ['alias@site.example'],
+          bytes: Buffer.from(`Subject: ${subject}\r\n\r\nhello\r\n`),
+        });
+      await send('waited', feedPort);
+      await send('waited too', submissionPort);
+      const script = here(printed.text.removal);
+      const { stdout } = await promisify(execFile)('sh', ['-ec', script], { env });
+      assert.equal(stdout, '');
+      assert.deepEqual(await asPostconfSees(etc), stock);
+      await send('afterwards', feedPort);
+      await send('submitted afterwards', submissionPort);
+      const delivered = await untilDelivered(folder, etc);
+      for (const subject of ['waited', 'waited too', 'afterwards', 'submitted afterwards'])
+        assert.deepEqual(
+          delivered
+            .filter(({ bytes }) => bytes.includes(`Subject: ${subject}\n`))
+            .map(({ recipient }) => recipient)
+            .toSorted(),
+          ['archive', 'one', 'two'].map((name) => `${name}@site.example`),
+          subject,
+        );
+      assert.ok(!delivered.some(({ sender }) => sender === ''), 'no bounce');
+    });
   });
+}
+
+/** main.cf and master.cf as postconf(1) reads them: parameters, services, options of services. */
+async function asPostconfSees(etc: string): Promise<readonly string[]> {
+  const [n, m, p] = await Promise.all(['-n', '-M', '-P'].map((flag) => run('postconf', ['-c', etc, flag])));
+  // postconf(1) writes the columns of an entry that it has edited anew.
+  const words = (text = '') => text.split('\n').map((line) => line.replaceAll(/\s+/g, ' '));
+  return [...words(n), ...words(m), ...words(p).toSorted()];
+}
+
+function portsOf(yaml: string): Readonly<Record<string, number>> {
+  const found = yaml.matchAll(/(lmtp|smtp|outbound): "127\.0\.0\.1:(\d+)"/g);
+  return Object.fromEntries([...found].map(([, name = '', port]) => [name, Number(port)]));
 }
 
 /** An outbound listener as well, so that every entry that can be printed is. */
@@ -201,14 +275,11 @@ async function print(folder: string, feed: string): Promise<Printed> {
 }
 
 function startSluice(folder: string, yaml: string): Promise<Daemon> {
-  const ports = [...yaml.matchAll(/(?:lmtp|smtp|outbound): "127\.0\.0\.1:(\d+)"/g)].map(([, port]) =>
-    Number(port),
-  );
   return startDaemon({
     command: process.execPath,
     args: [join(top, 'bin', 'sluice.js'), 'run', 'filter', '--config', join(folder, 'sluice.yaml')],
     logFile: join(folder, 'sluice.log'),
-    isUp: async () => (await Promise.all(ports.map(accepts))).every(Boolean),
+    isUp: async () => (await Promise.all(Object.values(portsOf(yaml)).map(accepts))).every(Boolean),
   });
 }
 

@@ -13,11 +13,12 @@ import { freePort } from '../../demo/daemon.ts';
 import { checkListeners } from '../../filter/check-listeners.ts';
 import { checkLoop } from '../../filter/check-loop.ts';
 import { checkReturn } from '../../filter/check-return.ts';
-import { openHistory } from '../../filter/history.ts';
+import { type History, openHistory } from '../../filter/history.ts';
 import { createListener } from '../../filter/listener.ts';
 import { type Address, type Config, parseConfig } from '../../rules/config.ts';
 import type { Finding } from '../../rules/finding.ts';
 import { silentLog } from '../../workers/log.ts';
+import type { QueuePlace } from '../../workers/postfix-queue.ts';
 import { createSpool } from '../../workers/spool.ts';
 import {
   type FakeReturnSmtpd,
@@ -247,7 +248,14 @@ async function loopConfig(t: TestContext, server: FakeReturnSmtpd, lmtp: number)
   return { config: configOf(text), history };
 }
 
-const probe = { recipient: 'postmaster@example.com', hostname, now: Date.now(), waitMs: 500 };
+const gone = async (): Promise<QueuePlace> => ({ kind: 'gone' });
+const probe = {
+  recipient: 'postmaster@example.com',
+  hostname,
+  now: Date.now(),
+  waitMs: 500,
+  placeOf: gone,
+};
 
 test('checkLoop() sends one marked message and is satisfied when it does not come back', async (t) => {
   const server = await fake(t);
@@ -289,31 +297,66 @@ async function comeBack(port: number, server: FakeReturnSmtpd): Promise<string> 
   return dialog.ask(server.transactions[0]?.mail ?? '');
 }
 
-test('checkLoop() beside a running Sluice looks for its mark in the history', async (t) => {
+/** What the running filter writes into its history about the probe that this server took. */
+function recordProbe(history: History, server: FakeReturnSmtpd): Promise<boolean> {
+  const [, sender = ''] = /<(.*?)>/.exec(server.transactions[0]?.mail ?? '') ?? [];
+  const row = { at: Date.now(), queueId: '4c7Yx1', direction: 'inbound', client: null, sender } as const;
+  const more = { from: null, subject: null, messageId: null, sizeBytes: 1, report: null, totalMs: 1 };
+  return history.record({ ...row, ...more }, [], { durable: false });
+}
+
+/** A configuration on which Sluice runs, with a return smtpd that says where it queued the probe. */
+async function besideSluice(t: TestContext) {
   const own = await sluiceOn(t, { kind: 'tcp', host: '127.0.0.1', port: 0 });
   assert.ok(own.kind === 'tcp');
-  const written = Promise.withResolvers<boolean>();
-  const server = await fake(t, {
-    script: {
-      dot: () => {
-        const [, sender = ''] = /<(.*?)>/.exec(server.transactions[0]?.mail ?? '') ?? [];
-        const row = {
-          at: Date.now(),
-          queueId: '4c7Yx1',
-          direction: 'inbound',
-          client: null,
-          sender,
-        } as const;
-        const more = { from: null, subject: null, messageId: null, sizeBytes: 1, report: null, totalMs: 1 };
-        written.resolve(history.record({ ...row, ...more }, [], { durable: false }));
-        return '250 2.0.0 Ok: queued as 4c7Yx1';
-      },
-    },
-  });
-  const { config, history } = await loopConfig(t, server, own.port);
-  const found = await checkLoop(config, { ...probe, waitMs: 10_000 });
-  assert.equal(await written.promise, true);
+  const server = await fake(t, { script: { dot: '250 2.0.0 Ok: queued as 4c7Yx1' } });
+  return { server, ...(await loopConfig(t, server, own.port)) };
+}
+
+test('checkLoop() beside a running Sluice looks for its mark in the history', async (t) => {
+  const { server, config, history } = await besideSluice(t);
+  const placeOf = async (): Promise<QueuePlace> => {
+    assert.equal(await recordProbe(history, server), true);
+    return gone();
+  };
+  const found = await checkLoop(config, { ...probe, waitMs: 0, placeOf });
   assert.equal(found.level, 'fail', found.what);
+});
+
+test('checkLoop() waits for a scan that takes longer than it, as long as Postfix is busy with the message', async (t) => {
+  const { server, config, history } = await besideSluice(t);
+  const asked: string[] = [];
+  const placeOf = async (queueId: string): Promise<QueuePlace> => {
+    asked.push(queueId);
+    if (asked.length < 4) return { kind: 'under way' };
+    if (asked.length === 4) await recordProbe(history, server);
+    return gone();
+  };
+  const found = await checkLoop(config, { ...probe, waitMs: 0, placeOf });
+  assert.equal(found.level, 'fail', found.what);
+  assert.match(found.what, /came back to Sluice/);
+  assert.deepEqual(asked, Array(4).fill('4c7Yx1'));
+});
+
+test('checkLoop() beside a running Sluice says what it saw, and no more', async (t) => {
+  const { config } = await besideSluice(t);
+  const reason = 'connect to mx.example.com: Connection refused';
+  const table: { place: QueuePlace; level: 'ok' | 'warn'; what: RegExp }[] = [
+    { place: { kind: 'gone' }, level: 'ok', what: /went on and did not come back: no content_filter loop$/ },
+    { place: { kind: 'waiting', reason }, level: 'warn', what: /is unknown: Postfix keeps .*refused$/ },
+    { place: { kind: 'under way' }, level: 'warn', what: /is unknown: Postfix is busy .* for 1 s$/ },
+    {
+      place: { kind: 'unknown', why: 'no postqueue' },
+      level: 'ok',
+      what: /did not come back within 0 s; whether a scan holds it longer can't be told .*no postqueue$/,
+    },
+  ];
+  const limits = { ...config.limits, deadlineSeconds: 1 };
+  for (const { place, level, what } of table) {
+    const found = await checkLoop({ ...config, limits }, { ...probe, waitMs: 0, placeOf: async () => place });
+    assert.equal(found.level, level, found.what);
+    assert.match(found.what, what);
+  }
 });
 
 test('checkLoop() says where its message was not taken, and where it can not know', async (t) => {

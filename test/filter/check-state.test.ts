@@ -199,6 +199,19 @@ test('checkState() names a damaged database, one that is none, and one that is l
   );
 });
 
+test('checkState() looks at the database of what people did, which their first command makes', async (t) => {
+  const folder = temporaryFolder(t);
+  await usedState(folder);
+  const file = join(folder, 'review.db');
+  const [missing] = (await checkState(configOf(folder))).filter(({ where }) => where === file);
+  assert.deepEqual(
+    [missing?.level, missing?.what],
+    ['ok', 'Database is made by the first command that needs it'],
+  );
+  writeFileSync(file, 'this is no database, but long enough to be taken for one'.repeat(100));
+  await onlyTrouble(configOf(folder), 'fail', /review\.db.*not a database/, /move the file away/);
+});
+
 test('checkState() names rows without folder, folders without row, and items that can not be read', async (t) => {
   const folder = temporaryFolder(t);
   const quarantine = join(folder, 'quarantine');

@@ -97,6 +97,11 @@ test('sluice says what is wrong with a command line, and exits with 64', async (
       ['scan', 'x', '--from', '--json'],
       '--from needs a value, got "--json": write --from=--json if that is meant; see sluice scan --help',
     ],
+    [
+      ['quarantine', 'delete', '--all-matching', "-it's score:>12"],
+      `--all-matching needs a value, got "-it's score:>12": write --all-matching='-it'\\''s score:>12' if that is meant; see sluice quarantine delete --help`,
+    ],
+    [['scan', 'x', '--to', 'sales'], '--to: "sales" is no address: write user@domain'],
     [['scan', 'x', '--from'], '--from needs a value: write --from SENDER; see sluice scan --help'],
     [
       ['quarantine', 'list', '--json=yes'],
@@ -194,6 +199,27 @@ test('sluice policy explain prints every effective value and where it was set', 
   assert.deepEqual([explained.recipient, explained.role], ['sales@example.com', 'backup']);
   const virus = explained.policy.find(({ field }) => field === 'virus');
   assert.deepEqual(virus, { field: 'virus', value: 'quarantine', origin: 'shipped default' });
+});
+
+test('sluice policy explain --outbound prints what holds for what a sender sends', async (t) => {
+  const policies =
+    'recipients:\n  example.com: { thresholds: { spam: 7.5 }, outbound: { thresholds: { alarm: 5 } } }\n';
+  const config = configOf(t, '', policies);
+  const words = ['policy', 'explain', '--outbound', 'sales@example.com', '--config', config];
+  const [text, json] = await runAll([words, [...words, '--json']]);
+  assert.deepEqual([text?.code, text?.stderr], [0, '']);
+  assert.match(
+    text?.stdout ?? '',
+    /^Policy for what sales@example\.com sends \(role primary\)\n\nfield +value +set by\n/,
+  );
+  assert.match(
+    text?.stdout ?? '',
+    /\noutbound\.thresholds\.alarm +5 +.*policies\.yaml:2 recipients: example\.com\n/,
+  );
+  assert.match(text?.stdout ?? '', /\noutbound\.virus +quarantine +shipped /);
+  assert.doesNotMatch(text?.stdout ?? '', /\n(?:thresholds|virus |senders|subjectTag)/);
+  const explained = JSON.parse(json?.stdout ?? '') as Record<string, unknown>;
+  assert.deepEqual(Object.keys(explained), ['sender', 'role', 'policy']);
 });
 
 test('sluice policy check prints every problem with its line; other commands refuse to start', async (t) => {
@@ -393,7 +419,7 @@ test('sluice scan says what became of it: 0, 75 where a scanner could not tell, 
   assert.deepEqual([unchecked.code, unchecked.stderr], [75, '']);
   assert.match(
     unchecked.stdout,
-    /^virus {2}unchecked \(unreachable\): .*\nspam {3}unchecked \(unreachable\): .*\n\ndefer/,
+    /^virus {2}unchecked \(unreachable\): .*\nspam {3}unchecked \(unreachable\): .*\n\ndefer \(unchecked\): anybody\n/,
   );
   assert.deepEqual(Object.keys(JSON.parse(json.stdout) as object), [
     'sizeBytes',

@@ -13,7 +13,8 @@ test('help() has a page for all, for each group and for each command, and for no
   const overview = help('') ?? '';
   for (const { name, summary } of commands) {
     assert.match(help(name) ?? '', new RegExp(`^Usage: sluice ${name}\\b`), name);
-    assert.ok(overview.includes(`\n  ${name} `), name);
+    const isForPeople = !['bayes answer', 'bayes receive', 'bayes send'].includes(name);
+    assert.equal(overview.includes(`\n  ${name} `), isForPeople, name);
     assert.match(summary, /^[^A-Z.]/, `${name}: a phrase, no sentence`);
   }
   for (const { name, commands: members } of groups) {

@@ -31,7 +31,7 @@ async function printed(
 
 test('printPostfix() prints one text of which each file takes its part, headings and all', async () => {
   const { text } = await printed({});
-  const [head = '', main = '', master = '', commands = ''] = text.split(/^(?=##### )/m);
+  const [head = '', master = '', main = '', commands = ''] = text.split(/^(?=##### )/m);
   assert.equal(head, '# Postfix for /etc/sluice/sluice.yaml, fed over LMTP.\n\n');
   assert.deepEqual(parseMain({ file: 'main.cf', text: main }).problems, []);
   const { services, problems } = parseMaster({ file: 'master.cf', text: master });
@@ -40,13 +40,14 @@ test('printPostfix() prints one text of which each file takes its part, headings
     services.map(({ name }) => name),
     ['scan', '127.0.0.1:10025', 'return-cleanup'],
   );
+  assert.match(master, /^##### master\.cf: .* then run "postfix reload"\n/);
   assert.match(commands, /^##### Then run this\n/);
   assert.match(commands, /\npostfix check && postfix reload\n$/);
 });
 
 test('printPostfix() prints one block alone, as its file takes it', async () => {
-  const parts = ['main', 'master', 'commands'] as const;
-  const [main = '', master = '', commands = ''] = await Promise.all(
+  const parts = ['main', 'master', 'commands', 'bypass', 'removal'] as const;
+  const [main = '', master = '', commands = '', bypass = '', removal = ''] = await Promise.all(
     parts.map(async (part) => (await printed({ part })).text),
   );
   assert.deepEqual(
@@ -55,7 +56,12 @@ test('printPostfix() prints one block alone, as its file takes it', async () => 
   );
   assert.equal(parseMaster({ file: 'master.cf', text: master }).services.length, 3);
   assert.match(commands, /\npostfix check && postfix reload\n$/);
-  for (const text of [main, master, commands]) assert.doesNotMatch(text, /#####/);
+  assert.match(bypass, /\npostconf -X content_filter\n(?!.*postconf -MX).*\npostsuper -r ALL\n$/s);
+  assert.match(
+    removal,
+    /\npostconf -X content_filter\n.*\npostconf -MX 'scan\/unix'\n.*\npostsuper -r ALL\n$/s,
+  );
+  for (const text of [main, master, commands, bypass, removal]) assert.doesNotMatch(text, /#####/);
   await assert.rejects(printed({ part: 'all' }), UsageError);
 });
 

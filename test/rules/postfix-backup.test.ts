@@ -70,6 +70,16 @@ test('formatFragment() for a backup gives each setting its reason, in lines of 1
   assert.doesNotMatch(formatFragment(plain).main, /relay_|etrn/);
 });
 
+test('formatFragment() lets a backup MX stay one when Sluice is taken away', () => {
+  const { bypass, removal } = formatFragment(made());
+  for (const text of [bypass, removal])
+    assert.deepEqual(
+      [...text.matchAll(/^postconf -X (.*)$/gm)].map(([, name]) => name),
+      ['content_filter', 'scan_destination_concurrency_failed_cohort_limit'],
+    );
+  assert.match(removal, /\n# relay_domains and .* stays: /);
+});
+
 test('docs/postfix.md shows what a backup adds to main.cf', () => {
   const doc = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'postfix.md'), 'utf8');
   const blocks = [...doc.matchAll(/^```\w*\n([\s\S]*?)^```$/gm)].map(([, block]) => block);

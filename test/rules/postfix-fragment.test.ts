@@ -158,9 +158,40 @@ suite('formatFragment()', () => {
   test('docs/postfix.md shows the text for the default configuration', () => {
     const doc = readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'postfix.md'), 'utf8');
     const blocks = [...doc.matchAll(/^```\w*\n([\s\S]*?)^```$/gm)].map(([, block]) => block);
-    const { main, master, commands } = formatFragment(made(configOf()));
-    for (const text of [main, master, commands])
+    const { main, master, commands, removal } = formatFragment(made(configOf()));
+    for (const text of [main, master, commands, removal])
       assert.ok(blocks.includes(text), `not in the document:\n${text}`);
+  });
+});
+
+suite('formatRemoval()', () => {
+  test('undoes every line of the fragment, and nothing else', () => {
+    for (const yaml of ['', 'listen: { outbound: "127.0.0.1:10026" }', 'reinject: "[::1]:10025"']) {
+      const fragment = made(configOf(yaml));
+      const created = fragment.services.map(({ name, type }) => `${name}/${type}`);
+      const undone = fragment.settings.flatMap(({ service, name }) => {
+        if (service === null) return [`-X ${name}`];
+        return created.includes(service) ? [] : [`-PX '${service}/${name}'`];
+      });
+      const wanted = [...undone, ...created.map((entry) => `-MX '${entry}'`)];
+      const { removal } = formatFragment(fragment);
+      const said = [...removal.matchAll(/^postconf (.*)$/gm)].map(([, words = '']) => words);
+      assert.deepEqual(said.toSorted(), wanted.toSorted());
+    }
+  });
+
+  test('lets aliases expand before mail loses its filter, and takes the way back away when nothing needs it', () => {
+    const { bypass, removal } = formatFragment(made(configOf('listen: { outbound: "127.0.0.1:10026" }')));
+    const order = (text: string) =>
+      text
+        .split('\n')
+        .flatMap((line) => /receive_override|content_filter|-MX|reload$|^postsuper.*/.exec(line) ?? [])
+        .filter((word, at, all) => word !== all[at - 1]);
+    const past = ['receive_override', 'reload', 'content_filter', 'reload'];
+    assert.deepEqual(order(bypass), [...past, 'postsuper -r ALL']);
+    assert.deepEqual(order(removal), [...past, '-MX', 'reload', 'postsuper -r ALL']);
+    for (const line of removal.split('\n').filter((one) => /^post(?:fix|super)/.test(one)))
+      assert.match(line, /^(?:postfix reload|postsuper -r ALL)$/);
   });
 });
 
