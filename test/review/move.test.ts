@@ -232,6 +232,34 @@ test('a copy that is moving is released only with --again, and then stays here',
   assert.deepEqual(await statesOf(backup, id), [`${a} released`]);
 });
 
+for (const before of ['moving', 'unconfirmed', 'held'] as const) {
+  const after = before === 'held' ? 'held' : 'unconfirmed';
+  test(`a copy that was ${before} and is put off by the return smtpd is ${after} then`, async (t) => {
+    const { backup } = await openNodes(t);
+    const id = await put(backup, [a]);
+    if (before === 'moving') assert.notEqual(await takeOut({ name: 'node:primary' }, backup, id), null);
+    if (before === 'unconfirmed') {
+      await backup.quarantine.claim(id, [0], 'held', 'releasing', 'x');
+      await backup.quarantine.claim(id, [0], 'releasing', 'unconfirmed', 'x');
+    }
+    const putOffNow = {
+      kind: 'tempfail',
+      outcome: 'returnUnavailable',
+      reply: null,
+      detail: '452 full',
+    } as const;
+    const reinject = async () => [putOffNow];
+    const marker = { scanner: 'Sluice 0', hostname: 'x' };
+    const desk = { ...backup, reinject, marker } as unknown as Parameters<typeof release>[1];
+    const [putOff] = await release(anna, desk, id, { ...plain, again: true });
+    assert.equal(putOff?.kind, 'held', 'not sent');
+    assert.deepEqual(await statesOf(backup, id), [`${a} ${after}`]);
+    // Where it may be somewhere else already, nobody releases it by mistake.
+    const [next] = await release(anna, desk, id, plain);
+    assert.equal(next?.kind, before === 'held' ? 'held' : 'skipped');
+  });
+}
+
 test('Quarantine.adopt() resurrects nothing: what was forgotten is kept in mind until it would have expired', async (t) => {
   let now = Date.now();
   const nodes = await openNodes(t, () => now);
