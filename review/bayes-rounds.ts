@@ -9,6 +9,7 @@ import { formatNode, type SshNode } from '../rules/node-fields.ts';
 import { domainsOf, staleHours } from '../rules/postfix-backup.ts';
 import { type Call, createCall } from '../workers/bayes-ssh.ts';
 import type { Log } from '../workers/log.ts';
+import { domainsHere } from '../workers/postmap.ts';
 import type { Site } from '../workers/site.ts';
 import { judgeRecipients } from '../workers/stale-recipients.ts';
 import { createOwnerCall } from './bayes-as-owner.ts';
@@ -71,7 +72,7 @@ async function lookAtRecipients({ site, log }: Round): Promise<void> {
   const { recipients: file } = config.bayes;
   if (file === null) return;
   try {
-    const domains = domainsOf(policies);
+    const domains = [...domainsOf(policies), ...(await domainsHere()).map((domain) => `!${domain}`)];
     const { state, ageHours, changed } = await judgeRecipients({
       file,
       domains,

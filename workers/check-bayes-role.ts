@@ -9,10 +9,10 @@ import { lookup } from 'node:dns/promises';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../rules/config.ts';
-import { type Finding, ok, warn } from '../rules/finding.ts';
+import { fail, type Finding, ok, warn } from '../rules/finding.ts';
 import { isInNetwork, prefixOf } from '../rules/network.ts';
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
-import { namesNobody, staleHours } from '../rules/postfix-backup.ts';
+import { namesNobody, staleEnd, staleHours, tableState } from '../rules/postfix-backup.ts';
 import { accessFiles, type Backup, checkBackups } from '../rules/postfix-check-peer.ts';
 import type { BayesStatus, BayesTrouble } from './bayes.ts';
 import { checkAutoLearn } from './check-bayes-called.ts';
@@ -32,6 +32,8 @@ export type RoleSite = {
 };
 
 const hourMs = 3_600_000;
+/** Within this `sluice run bayes` has looked at the map, and exchanged its table. */
+const partMs = 300_000;
 
 /** Findings by the role; none where there is no other node. */
 export async function checkBayesRole(config: Config, site: RoleSite): Promise<Finding[]> {
@@ -104,24 +106,44 @@ async function checkAge(status: RoleSite['status'], now: number, hours: number):
   return age > hours * hourMs ? warn(what, found.place, bring) : ok(what, found.place);
 }
 
-/** Where it is stale, Postfix says 450 to those whom it does not know (stale-recipients.ts). */
+/** Where it is stale, Postfix has to say 450 to those whom it does not know: by the table that the part exchanges (stale-recipients.ts). */
 function checkMap(file: string, now: number): Finding {
   const bring = 'see on the primary that bayes.recipients names its map, then sluice bayes sync --now';
   const found = statSync(file, { throwIfNoEntry: false });
   if (found === undefined) return warn('The map of relay recipients is not here yet', file, bring);
   const age = Math.max(0, now - found.mtimeMs);
-  const what = `The map of relay recipients is ${Math.floor(age / hourMs)} h old`;
-  const cost = 'unknown recipients are deferred, not refused';
-  if (isEmptyMap(file)) return warn(`The map of relay recipients names nobody: ${cost}`, file, bring);
-  return age > staleHours * hourMs ? warn(`${what}: ${cost}`, file, bring) : ok(what, file);
+  const isEmpty = namesNobody(readOr(file, 'x@x'));
+  const staleAt = isEmpty ? 0 : staleHours * hourMs;
+  const what = isEmpty
+    ? 'The map of relay recipients names nobody'
+    : `The map of relay recipients is ${Math.floor(age / hourMs)} h old`;
+  const table = `${file}${staleEnd}`;
+  const state = tableState(readOr(table, ''));
+  const run = 'enable sluice-bayes.service (or run `sluice run bayes`)';
+  if (age > staleAt || isEmpty) {
+    if (state === 'stale') return warn(`${what}: unknown recipients are deferred, not refused`, file, bring);
+    // The part looks each minute.
+    if (age <= staleAt + partMs) return warn(`${what}: unknown recipients are soon deferred`, file, bring);
+    return fail(
+      `${what}, and nobody has exchanged its table: unknown recipients are refused for good`,
+      table,
+      run,
+    );
+  }
+  if (state === 'fresh') return ok(what, file);
+  const cost =
+    state === 'stale'
+      ? 'its table is that of a stale one: unknown recipients are deferred, not refused'
+      : 'nobody has made its table: unknown recipients would be refused for good once it is old';
+  return age <= partMs ? ok(what, file) : warn(`${what}, but ${cost}`, table, run);
 }
 
-function isEmptyMap(file: string): boolean {
+/** The text of a file; `otherwise` where it is not there or not ours to read. */
+function readOr(file: string, otherwise: string): string {
   try {
-    return namesNobody(readFileSync(file, 'utf8'));
+    return readFileSync(file, 'utf8');
   } catch {
-    // Not ours to read: Postfix reads its table, and its age is known.
-    return false;
+    return otherwise;
   }
 }
 

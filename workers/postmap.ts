@@ -34,6 +34,32 @@ export async function tableEnd(): Promise<string | null> {
   return type === null ? null : (endsOfTypes[type] ?? null);
 }
 
+/**
+ * Domains whose mail Postfix delivers here, in lower case: of mydestination and of the virtual domains, tables of theirs included
+ * where postmap can list them. None where there is no Postfix.
+ */
+export async function domainsHere(): Promise<string[]> {
+  const words = await run('postconf', '-xh', ...localDomains).then(wordsOf, () => []);
+  const found = await Promise.all(
+    words.map(async (word) => (word.includes(':') ? domainKeysOf(word) : [word])),
+  );
+  const domains = new Set(found.flat().map((domain) => domain.toLowerCase()));
+  // What has another form, a file with patterns or an address literal, is no key of a table.
+  return [...domains].filter((domain) => /^[\w-]+(?:\.[\w-]+)*$/.test(domain)).toSorted();
+}
+
+const localDomains = ['mydestination', 'virtual_alias_domains', 'virtual_mailbox_domains'];
+
+/** The keys that are no addresses: a table of aliases has both (virtual(5)). */
+async function domainKeysOf(table: string): Promise<string[]> {
+  const listed = await run('postmap', '-s', table).catch(() => '');
+  return listed.split('\n').map((line) => line.replace(/\t.*/, ''));
+}
+
+function wordsOf(text: string): string[] {
+  return text.split(/[\s,]+/).filter((word) => word !== '');
+}
+
 async function typeHere(): Promise<string> {
   return (await run('postconf', '-h', 'default_database_type')).trim();
 }

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import { parseConfig } from '../../rules/config.ts';
 import type { BayesStatus, BayesTrouble } from '../../workers/bayes.ts';
+import { freshTable, staleTable } from '../../rules/postfix-backup.ts';
 import { checkBayesRole } from '../../workers/check-bayes-role.ts';
 import { temporaryFolder } from '../filter/store-rig.ts';
 import { stockMain, stockMaster } from '../rules/postfix-texts.ts';
@@ -49,6 +50,7 @@ async function findingsOf(
   site.write('postfix/main.cf', stockMain);
   site.write('postfix/master.cf', stockMaster);
   site.write('recipients', 'a@example.com x\n');
+  site.write('recipients.stale', freshTable());
   spoil(site);
   const own =
     role === 'primary' ? 'nodes: [192.0.2.7]' : `primary: 192.0.2.7, recipients: ${file('recipients')}`;
@@ -108,6 +110,10 @@ test('checkBayesRole() says nothing where there is no other node', async () => {
   );
 });
 
+const stale = staleTable('', ['example.com'], 26);
+const age = ({ file }: Site, hours: number): void =>
+  utimesSync(file('recipients'), new Date(), new Date(now - hours * hourMs));
+
 type Mistake = readonly [string, 'primary' | 'backup', (site: Site) => void, RegExp];
 
 const mistakes: readonly Mistake[] = [
@@ -162,14 +168,50 @@ const mistakes: readonly Mistake[] = [
   [
     'the map of recipients is old',
     'backup',
-    ({ file }) => utimesSync(file('recipients'), new Date(), new Date(now - 30 * hourMs)),
+    (site) => (age(site, 30), site.write('recipients.stale', stale)),
     /^warn The map of relay recipients is 30 h old: unknown recipients are deferred, not refused \[recipients\]/,
   ],
   [
     'the map of recipients is empty',
     'backup',
-    ({ write }) => write('recipients', '# nobody yet\n'),
+    ({ write }) => (write('recipients', '# nobody yet\n'), write('recipients.stale', stale)),
     /^warn The map of relay recipients names nobody: unknown recipients are deferred, not refused \[recipients\]/,
+  ],
+  [
+    'the map of recipients is old, and its table was never exchanged',
+    'backup',
+    (site) => age(site, 30),
+    /^fail The map of relay recipients is 30 h old, and nobody has exchanged its table: unknown recipients are refused for good \[recipients\.stale\] enable sluice-bayes\.service \(or run `sluice run bayes`\)/,
+  ],
+  [
+    'the map of recipients is empty, and its table was never made',
+    'backup',
+    (site) => (site.write('recipients', ''), site.write('recipients.stale', ''), age(site, 1)),
+    /^fail The map of relay recipients names nobody, and nobody has exchanged its table.*enable sluice-bayes/,
+  ],
+  [
+    'the map of recipients is old, its table is missing',
+    'backup',
+    (site) => (age(site, 27), rmSync(site.file('recipients.stale'))),
+    /^fail The map of relay recipients is 27 h old, and nobody has exchanged/,
+  ],
+  [
+    'the map of recipients has just become old',
+    'backup',
+    (site) => age(site, 26.05),
+    /^warn The map of relay recipients is 26 h old: unknown recipients are soon deferred/,
+  ],
+  [
+    'the map of recipients is fresh, its table is not',
+    'backup',
+    (site) => (age(site, 1), site.write('recipients.stale', stale)),
+    /^warn The map of relay recipients is 1 h old, but its table is that of a stale one.*enable sluice-bayes/,
+  ],
+  [
+    'the map of recipients is fresh, and nobody made its table',
+    'backup',
+    (site) => (age(site, 1), site.write('recipients.stale', '')),
+    /^warn The map of relay recipients is 1 h old, but nobody has made its table: .*enable sluice-bayes/,
   ],
   [
     'the map of recipients is missing',
