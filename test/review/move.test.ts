@@ -353,6 +353,29 @@ test('takeOut() gives an item on its way to one primary to no other, unless that
   assert.notEqual(await takeOut(other, backup, id), null);
 });
 
+test('takeOut() counts the day from the last hand-out: a primary that keeps asking keeps its claim', async (t) => {
+  let now = Date.now();
+  const { backup, primary } = await openNodes(t, () => now);
+  const id = await put(backup, [a]);
+  const [one, other] = [{ name: 'node:mx1' }, { name: 'node:mx2' }];
+  for (let hour = 0; hour < 60; hour += 0.5) {
+    assert.notEqual(await takeOut(one, backup, id), null, `${hour} h`);
+    assert.equal(await takeOut(other, backup, id), null, `${hour} h`);
+    now += dayMs / 48;
+  }
+  const [slot] = (await backup.quarantine.get(id)).slots;
+  assert.ok((slot?.trail.length ?? 0) < 25, `${slot?.trail.length} changes, not one for each question`);
+  now += dayMs;
+  const story = await takeOut(other, backup, id);
+  assert.ok(story !== null);
+  assert.equal(await takeOut(one, backup, id), null, 'now the other has the claim');
+  // Nothing of this is told to the primary, and the folder tells the same as the index.
+  assert.deepEqual(story.changes, []);
+  await backup.quarantine.reconcile();
+  assert.deepEqual(await statesOf(backup, id), [`${a} moving`]);
+  assert.equal(await primary.quarantine.adopt(story, chunksOf(message)), 'adopted');
+});
+
 test('noteMoved() believes a primary that something is expired only where this clock says so, too', async (t) => {
   const { backup } = await openNodes(t);
   const id = await put(backup, [a]);
