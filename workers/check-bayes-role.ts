@@ -28,6 +28,8 @@ export type RoleSite = {
   readonly postfixFolder: string | null;
   /** On a backup: what is in place; null: it can't be asked. */
   readonly status: (() => Promise<BayesStatus | BayesTrouble>) | null;
+  /** On a primary: names that backups which fetch have reported under, and whether a key lets one fetch. */
+  readonly fetching: { readonly reported: readonly string[]; readonly allowed: boolean };
   readonly now: number;
 };
 
@@ -39,14 +41,22 @@ const partMs = 300_000;
 export async function checkBayesRole(config: Config, site: RoleSite): Promise<Finding[]> {
   const { role, bayes } = config;
   if (role === 'backup') return checkBackup(config, site);
-  if (bayes.nodes.length === 0) return [];
-  const backups = await Promise.all(bayes.nodes.map(addressesOf));
+  const served = bayes.nodes.map((node) => addressesOf(formatNode(node), node.host));
+  const fetching = site.fetching.reported.map((host) => addressesOf(host, host));
+  const backups = await Promise.all([...served, ...fetching]);
   return [
-    ...(await checkWay(bayes.ssh, bayes.nodes)),
+    ...(bayes.nodes.length === 0 ? [] : await checkWay(bayes.ssh, bayes.nodes)),
+    ...(backups.length === 0 && site.fetching.allowed ? [unknownBackup] : []),
     ...backups.flatMap((backup) => checkNetworks(backup, site.siteFolder)),
     ...checkPostfixFor(config, site, backups),
   ];
 }
+
+const unknownBackup = warn(
+  'A key lets a backup fetch the Bayes database, but none has reported yet: what SpamAssassin and Postfix make of it is not checked',
+  'authorized_keys',
+  'on the backup: sluice bayes fetch; then check again. Where no backup is meant to, remove the key',
+);
 
 async function checkBackup({ bayes }: Config, { siteFolder, status, now }: RoleSite): Promise<Finding[]> {
   const { hours } = bayes.alarm;
@@ -167,13 +177,13 @@ async function checkWay(ssh: Config['bayes']['ssh'], nodes: readonly SshNode[]):
   return [...key.map((one): Finding => (one.level === 'fail' ? { ...one, level: 'warn' } : one)), ...pinned];
 }
 
-async function addressesOf(node: SshNode): Promise<Backup> {
+async function addressesOf(node: string, host: string): Promise<Backup> {
   try {
-    const found = await lookup(node.host, { all: true });
-    return { node: formatNode(node), addresses: found.map(({ address }) => address) };
+    const found = await lookup(host, { all: true });
+    return { node, addresses: found.map(({ address }) => address) };
   } catch {
     // Nothing to compare with: told below.
-    return { node: formatNode(node), addresses: [] };
+    return { node, addresses: [] };
   }
 }
 
@@ -181,7 +191,16 @@ async function addressesOf(node: SshNode): Promise<Backup> {
 function checkNetworks({ node, addresses }: Backup, folder: string): Finding[] {
   if (addresses.length === 0) {
     const what = `${node} has no address in the DNS: whether it is trusted is unknown`;
-    return [warn(what, 'bayes.nodes', 'write its address in place of its name, or mend the DNS')];
+    // Names under bayes.nodes begin with a user.
+    return node.includes('@')
+      ? [warn(what, 'bayes.nodes', 'write its address in place of its name, or mend the DNS')]
+      : [
+          warn(
+            what,
+            'bayes/record',
+            'give the name that it reports under an address, or remove its record where it is no more',
+          ),
+        ];
   }
   const found = (['trusted_networks', 'internal_networks'] as const).flatMap((name) => {
     const { networks, place } = networksIn(folder, name);

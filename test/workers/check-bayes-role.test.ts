@@ -24,7 +24,12 @@ type Site = {
   readonly write: (name: string, text: string) => void;
   mark: { takenAt: number } | null | undefined;
   trouble: BayesTrouble | null;
+  fetching: { reported: readonly string[]; allowed: boolean };
+  /** On a primary. */
+  nodes: string;
 };
+
+const none = { reported: [], allowed: false };
 
 /** A good site of either role, in files; spoilt by `spoil` before it is checked. */
 async function findingsOf(
@@ -40,6 +45,8 @@ async function findingsOf(
     write: (name, text) => writeFileSync(file(name), text),
     mark: { takenAt: now - hourMs },
     trouble: null,
+    fetching: none,
+    nodes: '192.0.2.7',
   };
   for (const made of ['spamassassin', 'postfix']) mkdirSync(file(made));
   execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', file('key')]);
@@ -53,7 +60,7 @@ async function findingsOf(
   site.write('recipients.stale', freshTable());
   spoil(site);
   const own =
-    role === 'primary' ? 'nodes: [192.0.2.7]' : `primary: 192.0.2.7, recipients: ${file('recipients')}`;
+    role === 'primary' ? `nodes: [${site.nodes}]` : `primary: 192.0.2.7, recipients: ${file('recipients')}`;
   const text = `role: ${role}\nbayes: { ${own}, ssh: { key: ${file('key')}, knownHosts: ${file('known_hosts')} } }`;
   const { config, problems } = parseConfig({ file: 'sluice.yaml', text }, {});
   assert.ok(config !== null, JSON.stringify(problems));
@@ -62,6 +69,7 @@ async function findingsOf(
     siteFolder: file('spamassassin'),
     postfixFolder: file('postfix'),
     status,
+    fetching: site.fetching,
     now,
   });
   return found.map(({ level, what, where, remedy }) =>
@@ -105,7 +113,13 @@ test('checkBayesRole() says nothing where there is no other node', async () => {
   const { config } = parseConfig({ file: 'sluice.yaml', text: '' }, {});
   assert.ok(config !== null);
   assert.deepEqual(
-    await checkBayesRole(config, { siteFolder: '/x', postfixFolder: null, status: null, now }),
+    await checkBayesRole(config, {
+      siteFolder: '/x',
+      postfixFolder: null,
+      status: null,
+      fetching: none,
+      now,
+    }),
     [],
   );
 });
@@ -113,6 +127,12 @@ test('checkBayesRole() says nothing where there is no other node', async () => {
 const stale = staleTable('', ['example.com'], 26);
 const age = ({ file }: Site, hours: number): void =>
   utimesSync(file('recipients'), new Date(), new Date(now - hours * hourMs));
+
+/** A primary that knows its backups only by their reports. */
+const pulled = (site: Site, reported: readonly string[]): void => {
+  site.nodes = '';
+  site.fetching = { reported, allowed: true };
+};
 
 type Mistake = readonly [string, 'primary' | 'backup', (site: Site) => void, RegExp];
 
@@ -248,6 +268,26 @@ const mistakes: readonly Mistake[] = [
     'primary',
     ({ write }) => write('spamassassin/local.cf', 'internal_networks 192.0.2.7\n'),
     /^warn root@192\.0\.2\.7 .*is not in trusted_networks: SpamAssassin believes no header line/,
+  ],
+  [
+    'a backup that fetches is not trusted',
+    'primary',
+    (site) => (
+      pulled(site, ['198.51.100.9']), site.write('spamassassin/local.cf', 'internal_networks 198.51.100.9\n')
+    ),
+    /^warn 198\.51\.100\.9 \(198\.51\.100\.9\) is not in trusted_networks/,
+  ],
+  [
+    'a backup that fetches has no address',
+    'primary',
+    (site) => pulled(site, ['mx2.invalid']),
+    /^warn mx2\.invalid has no address in the DNS: .*\[bayes\/record\] give the name/,
+  ],
+  [
+    'a backup may fetch, and none has',
+    'primary',
+    (site) => pulled(site, []),
+    /^warn A key lets a backup fetch the Bayes database, but none has reported yet: .* is not checked/,
   ],
   [
     'the backup is taken out again',
