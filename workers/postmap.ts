@@ -1,5 +1,6 @@
 /**
- * postmap — makes Postfix's lookup table out of its source (postmap(1)), in the type that Postfix takes by itself.
+ * postmap — makes Postfix's lookup table out of its source (postmap(1)), in the type that Postfix takes by itself; and what else
+ * postconf(1) is asked.
  *
  * Hides postconf(1). postmap works as the owner of the source, and leaves its table beside it. MAIL_CONFIG names another
  * configuration than the machine's, as for every command of Postfix.
@@ -46,6 +47,12 @@ export async function domainsHere(): Promise<string[]> {
   const domains = new Set(found.flat().map((domain) => domain.toLowerCase()));
   // What has another form, a file with patterns or an address literal, is no key of a table.
   return [...domains].filter((domain) => /^[\w-]+(?:\.[\w-]+)*$/.test(domain)).toSorted();
+}
+
+/** Octets that a message may have here; 0: as many as it likes (postconf(5)); null where there is no Postfix. */
+export async function messageSizeLimit(): Promise<number | null> {
+  const said = await run('postconf', '-xh', 'message_size_limit').catch(() => '');
+  return /^\d{1,15}\s*$/.test(said) ? Number(said) : null;
 }
 
 const localDomains = ['mydestination', 'virtual_alias_domains', 'virtual_mailbox_domains'];
