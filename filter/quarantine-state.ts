@@ -37,8 +37,8 @@ const transitions: Readonly<Record<RecipientState, readonly RecipientState[]>> =
   released: [],
   deleted: [],
   expired: [],
-  // Never back: the primary may have it.
-  moving: ['moved', 'expired', 'releasing'],
+  // Never back: the primary may have it. Again `moving`: handed out once more, to the same primary or another.
+  moving: ['moved', 'expired', 'releasing', 'moving'],
   moved: [],
 };
 

@@ -8,7 +8,7 @@ import type { BayesDuties } from '../workers/bayes-part.ts';
 import type { Log } from '../workers/log.ts';
 import { readPolicies, type Site } from '../workers/site.ts';
 import { bayesHere } from './bayes-here.ts';
-import { createNews, goRound } from './bayes-rounds.ts';
+import { createNews, createRounds } from './bayes-rounds.ts';
 import { runSync } from './bayes-run.ts';
 
 /** The duties of a site by its role; what it has no use for is null. `script`: what stands behind node when Sluice is started. */
@@ -16,13 +16,11 @@ export function bayesDutiesOf(site: Site, script: string, log: Log): BayesDuties
   const { role, bayes } = site.config;
   const here = (signal?: AbortSignal) => bayesHere(site.config, {}, () => undefined, signal);
   const hasPeer = role === 'primary' ? bayes.nodes.length > 0 : bayes.primary !== null;
-  const tell = createNews(log);
+  const goRound = createRounds(createNews(log));
   const hasErrands = hasPeer || (role === 'backup' && bayes.recipients !== null);
   return {
     runSync: hasPeer ? (signal) => runSync(here(signal)) : null,
-    runErrands: hasErrands
-      ? async (signal) => tell(await goRound({ site: asItIsNow(site), script, log, signal }))
-      : null,
+    runErrands: hasErrands ? (signal) => goRound({ site: asItIsNow(site), script, log, signal }) : null,
     status: role === 'backup' ? () => here().bayes.status() : null,
   };
 }

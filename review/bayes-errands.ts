@@ -27,13 +27,30 @@ const troublesMax = 3;
 const itemsAtOnce = 50;
 const bytesAtOnce = 64 * 1024 ** 2;
 
-/** Moves what the backup holds, and teaches the primary what the backup was taught. Never rejects. */
-export async function runErrands(from: Call, to: Call, log: Log, signal: AbortSignal): Promise<Errands> {
+/**
+ * Moves what the backup holds, and teaches the primary what the backup was taught. `setBack` is kept from one run to the next
+ * between the same nodes. Never rejects.
+ */
+export async function runErrands(
+  from: Call,
+  to: Call,
+  log: Log,
+  signal: AbortSignal,
+  setBack: SetBack = createSetBack(),
+): Promise<Errands> {
   const listed = await attemptOnce(log, async () => heldHead.parse((await ask(from, { name: 'held' })).head));
   if ('trouble' in listed) return { moved: 0, taught: 0, troubles: [listed.trouble] };
   const { host, items, lessons } = listed.value;
-  const moved = await carry(log, signal, items, () => heldErrand(from, to, host));
-  const taught = await carry(log, signal, lessons, async () => (some) => teachSome(from, to, host, some));
+  const moved = await carry(log, signal, setBack.items.behind(items), setBack.items, () =>
+    heldErrand(from, to, host),
+  );
+  const taught = await carry(
+    log,
+    signal,
+    setBack.lessons.behind(lessons),
+    setBack.lessons,
+    async () => (some) => teachSome(from, to, host, some),
+  );
   const troubles = [...moved.troubles, ...taught.troubles];
   if (moved.done + taught.done > 0)
     log.info(
@@ -47,6 +64,42 @@ type Sized = { readonly sizeBytes: number };
 /** Carries some things; gives how many were. */
 type Act<T extends Sized> = (some: readonly T[]) => Promise<number>;
 type Attempt<R> = { readonly value: R } | { readonly trouble: BayesTrouble };
+
+/** What failed alone is set back, the latest furthest: next time it comes behind all else, or a few would stop all for ever. */
+type Queue<T> = {
+  /** In the order in which to try them. */
+  readonly behind: (all: readonly T[]) => readonly T[];
+  readonly setBack: (one: T) => void;
+};
+
+/** What is known of earlier runs between two nodes. */
+export type SetBack = { readonly items: Queue<Movable>; readonly lessons: Queue<Taught> };
+
+/** Nothing is known. */
+export function createSetBack(): SetBack {
+  return {
+    items: createQueue<Movable>(({ quarantineId }) => quarantineId),
+    // Two lessons about one message stay in their order: the last word counts.
+    lessons: createQueue<Taught>(({ sha256 }) => sha256),
+  };
+}
+
+function createQueue<T>(nameOf: (one: T) => string): Queue<T> {
+  const failed = new Set<string>();
+  return {
+    behind(all) {
+      const names = new Set(all.map(nameOf));
+      for (const name of failed) if (!names.has(name)) failed.delete(name);
+      const ranks = new Map([...failed].map((name, at) => [name, at + 1]));
+      const rank = (one: T) => ranks.get(nameOf(one)) ?? 0;
+      return all.toSorted((a, b) => rank(a) - rank(b));
+    },
+    setBack(one) {
+      failed.delete(nameOf(one));
+      failed.add(nameOf(one));
+    },
+  };
+}
 
 async function attemptOnce<R>(log: Log, act: () => Promise<R>): Promise<Attempt<R>> {
   try {
@@ -63,12 +116,14 @@ async function carry<T extends Sized>(
   log: Log,
   signal: AbortSignal,
   all: readonly T[],
+  { setBack }: Queue<T>,
   prepare: () => Promise<Act<T>>,
 ): Promise<{ done: number; troubles: BayesTrouble[] }> {
   const troubles: BayesTrouble[] = [];
   let done = 0;
   let inARow = 0;
-  const attempt = async <R>(act: () => Promise<R>): Promise<R | null> => {
+  /** Null where it failed, or was not tried any more. */
+  const attempt = async <R>(act: () => Promise<R>, onTrouble = () => {}): Promise<R | null> => {
     if (signal.aborted || inARow >= troublesMax) return null;
     const outcome = await attemptOnce(log, act);
     if ('value' in outcome) {
@@ -77,16 +132,27 @@ async function carry<T extends Sized>(
     }
     troubles.push(outcome.trouble);
     inARow++;
+    onTrouble();
     return null;
   };
   if (all.length === 0) return { done, troubles };
   const act = await attempt(prepare);
   if (act === null) return { done, troubles };
+  const alone = (one: T) =>
+    attempt(
+      () => act([one]),
+      () => setBack(one),
+    );
   for (const some of inBatches(all)) {
+    const [only, ...others] = some;
+    if (only !== undefined && others.length === 0) {
+      done += (await alone(only)) ?? 0;
+      continue;
+    }
     const carried = await attempt(() => act(some));
     done += carried ?? 0;
-    if (carried !== null || some.length === 1) continue;
-    for (const one of some) done += (await attempt(() => act([one]))) ?? 0;
+    if (carried !== null) continue;
+    for (const one of some) done += (await alone(one)) ?? 0;
   }
   return { done, troubles };
 }

@@ -9,10 +9,11 @@ import { formatNode, type SshNode } from '../rules/node-fields.ts';
 import { domainsOf, staleHours } from '../rules/postfix-backup.ts';
 import { type Call, createCall } from '../workers/bayes-ssh.ts';
 import type { Log } from '../workers/log.ts';
+import { domainsHere } from '../workers/postmap.ts';
 import type { Site } from '../workers/site.ts';
 import { judgeRecipients } from '../workers/stale-recipients.ts';
 import { createOwnerCall } from './bayes-as-owner.ts';
-import { type Errands, runErrands } from './bayes-errands.ts';
+import { createSetBack, type Errands, runErrands, type SetBack } from './bayes-errands.ts';
 
 /** What a round works with; `script` is what stands behind node when Sluice is started. */
 export type Round = {
@@ -25,21 +26,65 @@ export type Round = {
 /** What a round came to, by node; empty where there is none to talk to. */
 export type RoundTrip = { readonly node: string; readonly errands: Errands };
 
-/** One round. Whoever goes it again waits for its end: the probes of the part do. */
+/** One round, side by side; ends with the last of its trips. */
 export async function goRound(round: Round): Promise<readonly RoundTrip[]> {
-  const { config, configFile } = round.site;
-  const { script, log, signal } = round;
-  if (config.role === 'backup') await lookAtRecipients(round);
+  await lookAtRecipients(round);
+  return Promise.all(tripsOf(round).map(({ go }) => go(createSetBack())));
+}
+
+/**
+ * Rounds one after the other. A node that hangs keeps neither the others nor the look at the map waiting: after `patienceMs` the
+ * round is over, and the next ones leave that node out until its trip has ended, which `tell` hears of then. Kept for the life of the
+ * part.
+ */
+export function createRounds(
+  tell: (trips: readonly RoundTrip[]) => void,
+  patienceMs = minuteMs,
+): (round: Round) => Promise<void> {
+  const underWay = new Map<string, Promise<void>>();
+  const setBacks = new Map<string, SetBack>();
+  return async (round) => {
+    await lookAtRecipients(round);
+    for (const { node, go } of tripsOf(round)) {
+      if (underWay.has(node)) continue;
+      const setBack = setBacks.get(node) ?? createSetBack();
+      setBacks.set(node, setBack);
+      const trip = go(setBack)
+        .then((gone) => tell([gone]))
+        .finally(() => underWay.delete(node));
+      underWay.set(node, trip);
+    }
+    await within(patienceMs, Promise.all(underWay.values()));
+  };
+}
+
+const minuteMs = 60_000;
+
+async function within(ms: number, work: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const over = new Promise<void>((resolve) => (timer = setTimeout(resolve, ms)));
+  await Promise.race([work, over]).finally(() => clearTimeout(timer));
+}
+
+type Trip = { readonly node: string; readonly go: (setBack: SetBack) => Promise<RoundTrip> };
+
+/** Each node there is to talk to, and how. */
+function tripsOf({ site, script, log, signal }: Round): Trip[] {
+  const { config, configFile } = site;
   const here = createOwnerCall({ script, configFile, signal });
   const { nodes, primary, ssh } = config.bayes;
-  const trips: RoundTrip[] = [];
-  const trip = async (node: SshNode, way: (there: Call) => readonly [from: Call, to: Call]) => {
-    const [from, to] = way(createCall(node, ssh, signal));
-    trips.push({ node: formatNode(node), errands: await runErrands(from, to, log, signal) });
+  const trip = (peer: SshNode, way: (there: Call) => readonly [from: Call, to: Call]): Trip => {
+    const node = formatNode(peer);
+    const [from, to] = way(createCall(peer, ssh, signal));
+    return {
+      node,
+      go: async (setBack) => ({ node, errands: await runErrands(from, to, log, signal, setBack) }),
+    };
   };
-  for (const node of nodes) await trip(node, (there) => [there, here]);
-  if (primary !== null) await trip(primary, (there) => [here, there]);
-  return trips;
+  return [
+    ...nodes.map((node) => trip(node, (there) => [there, here])),
+    ...(primary === null ? [] : [trip(primary, (there) => [here, there])]),
+  ];
 }
 
 /**
@@ -69,9 +114,9 @@ export function createNews(log: Log): (trips: readonly RoundTrip[]) => void {
 async function lookAtRecipients({ site, log }: Round): Promise<void> {
   const { config, policies } = site;
   const { recipients: file } = config.bayes;
-  if (file === null) return;
+  if (config.role !== 'backup' || file === null) return;
   try {
-    const domains = domainsOf(policies);
+    const domains = [...domainsOf(policies), ...(await domainsHere()).map((domain) => `!${domain}`)];
     const { state, ageHours, changed } = await judgeRecipients({
       file,
       domains,

@@ -14,6 +14,7 @@ import { checkAutoLearn, checkCalled, checkStore } from '../workers/check-bayes-
 import { checkKey, checkNode } from '../workers/check-bayes-caller.ts';
 import { PermFail } from '../workers/fail.ts';
 import { fingerprintsOf, makeKey, publicKeyOf, sshdSettings } from '../workers/openssh.ts';
+import { messageSizeLimit } from '../workers/postmap.ts';
 import { version } from '../workers/version.ts';
 import { type BayesHere, bayesHere } from './bayes-here.ts';
 import { type SetupPiece, setupPieces, sideOf } from './bayes-setup-text.ts';
@@ -93,6 +94,7 @@ async function lookThere({ config, view }: BayesHere, status: BayesStatus | null
     sluice: version,
     spamassassin: status?.spamassassin ?? 'unknown',
     settings: bayesSettings(view),
+    messageSizeLimit: await messageSizeLimit(),
   };
   const hasKey = keyFindings.every(({ level }) => level === 'ok');
   const each = await Promise.all(

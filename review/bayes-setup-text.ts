@@ -101,6 +101,8 @@ function sides({ config, host, storeIsFiles }: SetupFacts): SetupPiece[] {
   const isPrimary = config.role === 'primary';
   const { nodes, primary } = config.bayes;
   const pull = primary !== null;
+  // A primary that is fetched from has nothing to run.
+  const isPulled = pull || (isPrimary && nodes.length === 0);
   const known = nodes.map(formatNode).join(', ');
   const primaryLines = [
     'role: primary',
@@ -124,5 +126,11 @@ function sides({ config, host, storeIsFiles }: SetupFacts): SetupPiece[] {
     { where: `this node (${host})`, title: 'In sluice.yaml', lines: here },
     { where: other, title: 'In sluice.yaml', lines: there },
     { where: isPrimary ? other : 'this node', title: "In SpamAssassin's local.cf", lines: spamassassin },
+    {
+      where: isPulled ? (isPrimary ? other : 'this node') : 'both nodes',
+      title:
+        'What runs every night, carries what the backup holds and, on the backup, sees how old the map of recipients is',
+      lines: ['systemctl enable --now sluice-bayes'],
+    },
   ];
 }

@@ -10,7 +10,9 @@ import type { Config } from '../rules/config.ts';
 import type { Finding } from '../rules/finding.ts';
 import type { BayesStatus, BayesTrouble } from '../workers/bayes.ts';
 import { messageOf } from '../workers/bayes-step.ts';
-import { checkBayesRole } from '../workers/check-bayes-role.ts';
+import { readRecords } from '../workers/bayes-record.ts';
+import { mayBeFetched } from '../workers/check-bayes-called.ts';
+import { checkBayesRole, type RoleSite } from '../workers/check-bayes-role.ts';
 import { siteFolderOf } from '../workers/check-spamd.ts';
 import { processListeningOn } from '../workers/local-process.ts';
 import { usualSiteFolder } from '../workers/spamassassin-config.ts';
@@ -24,7 +26,8 @@ export async function checkRole(
   options: Options,
   now: number,
 ): Promise<readonly Finding[] | null> {
-  if (!wantsBayesPart(config)) return null;
+  const fetching = await fetchingFrom(config);
+  if (!wantsBayesPart(config) && fetching.reported.length === 0 && !fetching.allowed) return null;
   const canAsk = process.getuid?.() === 0 && existsSync(join(config.state, 'bayes'));
   const here = async (): Promise<BayesStatus | BayesTrouble> => {
     try {
@@ -38,8 +41,18 @@ export async function checkRole(
     siteFolder: siteFolder(config, options),
     postfixFolder: options['postfix-config'] ?? '/etc/postfix',
     status: config.role === 'backup' && canAsk ? here : null,
+    fetching,
     now,
   });
+}
+
+/** Which backups fetch from this primary; none where only root may know. */
+async function fetchingFrom({ role, state }: Config): Promise<RoleSite['fetching']> {
+  if (role !== 'primary' || process.getuid?.() !== 0) return { reported: [], allowed: false };
+  const records = await readRecords(join(state, 'bayes')).catch(() => []);
+  // The records of nodes that are served from here begin with a user.
+  const reported = records.map(({ node }) => node).filter((node) => !node.includes('@'));
+  return { reported, allowed: await mayBeFetched() };
 }
 
 function siteFolder({ bayes, spamd }: Config, options: Options): string {

@@ -25,7 +25,10 @@ export type Arrival = 'adopted' | 'already' | 'expired';
 /** States of a copy that has yet to leave. */
 const leaving = ['held', 'unconfirmed', 'moving'] as const satisfies readonly RecipientState[];
 
+/** A primary that was not heard of for so long has no claim any more. */
 const claimMs = 86_400_000;
+/** A claim older than this is renewed with the next hand-out: one line more of the item's story, not one a minute. */
+const renewMs = claimMs / 8;
 
 /** An item that has yet to leave, and how large it is. */
 export type Movable = { readonly quarantineId: string; readonly sizeBytes: number };
@@ -56,6 +59,13 @@ async function claimWhole(actor: Actor, removal: Removal, quarantineId: string):
   const { record, slots } = await open(actor, desk, quarantineId);
   if (slots.some((slot) => hasToWait(actor, slot, at))) return null;
   await claimCopies(actor, desk, slots, ['held', 'unconfirmed'], 'moving');
+  await claimCopies(
+    actor,
+    desk,
+    slots.filter((slot) => slot.actor !== actor.name || at - slot.at > renewMs),
+    ['moving'],
+    'moving',
+  );
   const now = (await removal.quarantine.get(quarantineId)).slots;
   // Somebody began to release a copy meanwhile: that comes first, and the item leaves with what it came to. What is
   // claimed stays so: another round may have handed it out, and what was put back could be released on both nodes.
@@ -68,7 +78,7 @@ async function claimWhole(actor: Actor, removal: Removal, quarantineId: string):
   };
 }
 
-/** It is being released; or another primary may have it, or get it: one that is silent for longer has no claim any more. */
+/** It is being released; or another primary may have it, or get it. */
 function hasToWait(actor: Actor, slot: SlotRow, now: number): boolean {
   if (slot.state === 'releasing') return true;
   return slot.state === 'moving' && slot.actor !== actor.name && now - slot.at < claimMs;

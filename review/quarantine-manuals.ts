@@ -108,8 +108,14 @@ export const actingManuals = [
       {
         terms: [
           ['released', 'the return smtpd took it'],
-          ['held', 'the return smtpd could not take it now; it stays held'],
-          ['refused', 'the return smtpd does not want it; it stays held'],
+          [
+            'held',
+            'the return smtpd could not take it now; it stays held (unconfirmed where --again was needed)',
+          ],
+          [
+            'refused',
+            'the return smtpd does not want it; it stays held (unconfirmed where --again was needed)',
+          ],
           ['unconfirmed', 'it may have arrived, nobody can tell'],
           ['skipped', 'it is not held any more'],
         ],

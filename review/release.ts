@@ -26,7 +26,8 @@ export type ReleaseOptions = {
 
 /**
  * What became of one address of a release. `held`: not sent, try again later; `refused`: not sent, the return smtpd does
- * not want it; both stay held. `unconfirmed`: it may have arrived. `skipped`: nothing was done.
+ * not want it; both stay held, or unconfirmed where they may be somewhere already. `unconfirmed`: it may have arrived.
+ * `skipped`: nothing was done.
  */
 export type Released = {
   readonly recipient: string;
@@ -106,16 +107,20 @@ async function releaseGroup(
   return [...released, ...others.map((one) => ({ ...one, kind: 'skipped' as const, queueIdOut: null }))];
 }
 
-/** Writes down what became of one claimed copy: back to held only where it certainly did not leave. */
+/**
+ * Writes down what became of one claimed copy: back to held only where it certainly did not leave, now or before. What was
+ * unconfirmed or moving may be somewhere already, whatever became of this try: it is never plainly held again.
+ */
 async function settle(
   actor: Actor,
   { quarantine, log }: Desk,
-  { quarantineId, slot, recipient }: SlotRow,
+  { quarantineId, slot, recipient, state: before }: SlotRow,
   outcome: Outcome | undefined,
 ): Promise<Released> {
   const meaning = meaningOf(outcome);
   const { kind, queueIdOut } = meaning;
-  const state = kind === 'refused' ? 'held' : kind;
+  const unsent = before === 'held' ? 'held' : 'unconfirmed';
+  const state = kind === 'refused' || kind === 'held' ? unsent : kind;
   const about = { quarantineId, recipient, actor: actor.name, ...meaning };
   log.info(about, 'Release');
   try {

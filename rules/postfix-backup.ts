@@ -3,7 +3,7 @@
  *
  * Hides where each value comes from: the domains from the policies, the map from bayes.recipients, the primary from the command
  * line or bayes.primary; what nobody knows is a name under .invalid that has to be filled in. Also the table that answers 450 for
- * unknown recipients while the map is stale: it holds all by itself, with nothing running but Postfix.
+ * unknown recipients while the map is stale: what is in place holds by itself, but `sluice run bayes` has to run to exchange it.
  */
 import type { Config } from './config.ts';
 import type { Policies } from './policy-for.ts';
@@ -116,6 +116,7 @@ export function backupCommands(config: Config): string[] {
     `postmap ${file}`,
     `test -e ${stale} || touch ${stale}`,
     `postmap ${stale}`,
+    '# It has to run, or new users are refused for good once the map is old: systemctl enable --now sluice-bayes',
   ];
 }
 
@@ -132,20 +133,35 @@ export function domainsOf(policies: Policies | null): string[] {
 
 /**
  * The access(5) table for a stale map: who stands in the map goes on to your other restrictions, anybody else in its domains (and
- * in `domains`) is told to come back. `text`: the source of the map, as postmap(1) reads it.
+ * in `domains`) is told to come back. `text`: the source of the map, as postmap(1) reads it. `domains`: as in a match list of
+ * postconf(5), `!` before one whose mail is delivered here: a domain's line holds for all below it (access(5), by the default of
+ * parent_domain_matches_subdomains), and the map says nothing about those.
  */
-export function staleTable(text: string, domains: readonly string[], hours: number): string {
+export function staleTable(text: string, listed: readonly string[], hours: number): string {
   const keys = keysOf(text);
+  const domains = listed.filter((domain) => !domain.startsWith('!'));
   const catchAlls = new Set(keys.filter((key) => key.startsWith('@')).map((key) => key.slice(1)));
   const addresses = keys.filter((key) => !key.startsWith('@'));
   const named = [...domains, ...keys.map((key) => key.slice(key.lastIndexOf('@') + 1))];
+  const below = (domain: string) => named.some((one) => domain === one || domain.endsWith(`.${one}`));
+  const here = new Set(
+    listed.flatMap((one) => (one.startsWith('!') && below(one.slice(1)) ? [one.slice(1)] : [])),
+  );
   const later = `450 4.1.1 Not known here, and the list of recipients is over ${hours} h old: try again later`;
   const lines = [
     ...new Set(addresses.map((key) => `${key} DUNNO`)),
-    ...[...catchAlls].map((domain) => `${domain} DUNNO`),
-    ...[...new Set(named)].filter((domain) => !catchAlls.has(domain)).map((domain) => `${domain} ${later}`),
+    ...[...new Set([...catchAlls, ...here])].map((domain) => `${domain} DUNNO`),
+    ...[...new Set(named)]
+      .filter((domain) => !catchAlls.has(domain) && !here.has(domain))
+      .map((domain) => `${domain} ${later}`),
   ];
-  return `${[...head('the map of relay recipients is stale'), ...lines].join('\n')}\n`;
+  return `${[...head('stale'), ...lines].join('\n')}\n`;
+}
+
+/** Which of the two tables this is; null: neither, Sluice did not write it. */
+export function tableState(text: string): 'stale' | 'fresh' | null {
+  const [line] = text.split('\n');
+  return (['stale', 'fresh'] as const).find((state) => head(state)[0] === line) ?? null;
 }
 
 /** Whether the source of a map has no address in it: then the map knows nothing, and must refuse nobody. */
@@ -155,11 +171,13 @@ export function namesNobody(text: string): boolean {
 
 /** The same table while the map is fresh: it says nothing about anybody. */
 export function freshTable(): string {
-  return `${head('the map of relay recipients is fresh').join('\n')}\n`;
+  return `${head('fresh').join('\n')}\n`;
 }
 
-function head(state: string): string[] {
-  return [`# Written by Sluice: ${state}. Changes are overwritten within a minute.`];
+function head(state: 'stale' | 'fresh'): string[] {
+  return [
+    `# Written by Sluice: the map of relay recipients is ${state}. Changes are overwritten within a minute.`,
+  ];
 }
 
 /** The keys of a table's source, in lower case as postmap(1) has them; a key in quotes may hold blanks. */

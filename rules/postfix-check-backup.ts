@@ -180,12 +180,14 @@ function checkOverlap({ site }: Check): Finding[] {
   });
 }
 
-/** Smaller here: mail is refused that the primary takes. Larger: it is accepted and bounces. */
+/** Smaller here: mail is refused that the primary takes. Larger: it is accepted and bounces. Any value may be right: setup asks. */
 function checkSize({ site }: Check): Finding[] {
   const size = effective(site, null, 'message_size_limit');
   if (size.where !== null) return [];
   const what = `message_size_limit = ${size.value} (default): whether the primary has the same nobody can tell`;
-  return [warn(what, site.main.file, "write the primary's own: postconf -h message_size_limit there")];
+  const remedy =
+    "write the primary's own: postconf -h message_size_limit there; sluice bayes setup compares the two";
+  return [warn(what, site.main.file, remedy)];
 }
 
 /** Without it Sluice knows of no map: none comes with a sync, and the table for a stale one is never exchanged. */

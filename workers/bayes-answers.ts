@@ -23,6 +23,7 @@ import { BayesFail, isTrouble, type OnStep, orThrow, outcomeOf, refused } from '
 import { bayesSettings } from './bayes-store.ts';
 import type { NodeOutcome } from './bayes-sync.ts';
 import type { Answer, Answerer, Answerers } from './bayes-wire.ts';
+import { messageSizeLimit } from './postmap.ts';
 
 export type AnswerOptions = {
   readonly bayes: Bayes;
@@ -60,7 +61,8 @@ function helloAnswer({ bayes, role, version, view, now = Date.now }: AnswerOptio
   return async () => {
     const status = orThrow(await bayes.status());
     const own = { role, host: hostname(), sluice: version, settings: bayesSettings(view) };
-    return { head: helloOf(status, { ...own, clock: now() }) };
+    const limit = await messageSizeLimit();
+    return { head: helloOf(status, { ...own, messageSizeLimit: limit, clock: now() }) };
   };
 }
 

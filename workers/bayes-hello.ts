@@ -30,6 +30,8 @@ const helloShape = z.object({
   previous: markShape.nullable(),
   /** What SpamAssassin's configuration says of Bayes; a Sluice that does not know it yet says nothing. */
   settings: z.record(z.string().max(64), z.string().max(2000).nullable()).default({}),
+  /** Postfix's; null: there is none, or a Sluice that does not tell it yet. */
+  messageSizeLimit: count.nullable().default(null),
   /** The newest snapshot that was exported there. */
   exported: z.object({ snapshotId: count, takenAt: count }).nullable(),
 });
@@ -55,19 +57,15 @@ const minute = 60_000;
 /** What this node says. */
 export function helloOf(
   status: BayesStatus,
-  { role, host, sluice, clock, settings }: Pick<Hello, 'role' | 'host' | 'sluice' | 'clock' | 'settings'>,
+  own: Pick<Hello, 'role' | 'host' | 'sluice' | 'clock' | 'settings' | 'messageSizeLimit'>,
 ): Hello {
   const { store, spamassassin, counts, standing, exported } = status;
   const newest = exported[0]?.manifest;
   return {
-    host,
-    role,
-    sluice,
+    ...own,
     spamassassin,
     store,
-    clock,
     counts,
-    settings,
     current: standing.current?.mark ?? null,
     previous: standing.previous?.mark ?? null,
     exported: newest === undefined ? null : { snapshotId: newest.snapshotId, takenAt: newest.takenAt },

@@ -24,8 +24,8 @@ type Ssh = Config['bayes']['ssh'];
 /** What is asked to be run there: nothing of that name exists, so a key that could run anything is found out. */
 const askedCommand = 'sluice-bayes-by-forced-command';
 
-/** Beyond the time to connect: to start Sluice there, which asks sa-learn for its counts. */
-const helloSeconds = 120;
+/** Beyond the time to connect: to start Sluice there, which asks sa-learn for its counts or the quarantine for what waits. */
+const firstSeconds = 120;
 /** For ssh(1) to end by itself once the answer is there. */
 const lastMs = 5000;
 
@@ -43,9 +43,15 @@ export function createCall(node: SshNode, ssh: Ssh, signal: AbortSignal, command
     );
 }
 
-/** How long a question may take: who only says who he is needs no half hour for it, and all other nodes wait for him. */
-export function secondsFor({ name }: Ask, { connectSeconds, deadlineSeconds }: Ssh): number {
-  return name === 'hello' ? Math.min(deadlineSeconds, connectSeconds + helloSeconds) : deadlineSeconds;
+/** How long a question may take: what is asked first, who it is, what waits there, whether it listens, needs no half hour. */
+export function secondsFor(ask: Ask, { connectSeconds, deadlineSeconds }: Ssh): number {
+  return isFirst(ask) ? Math.min(deadlineSeconds, connectSeconds + firstSeconds) : deadlineSeconds;
+}
+
+/** Nothing is carried by it, in either direction. */
+function isFirst({ name, parameters, payload }: Ask): boolean {
+  if (name === 'held') return !Object.hasOwn(Object(parameters), 'quarantineIds');
+  return name === 'hello' || (name === 'adopt' && payload === undefined);
 }
 
 /** What came was no answer, but a text of somebody else's. */

@@ -50,14 +50,28 @@ function checkLogin(settings: ReadonlyMap<string, readonly string[]>): Finding[]
   return findings;
 }
 
-function checkAuthorized(settings: ReadonlyMap<string, readonly string[]>, door: string): Finding[] {
+/** Whether a key of root's leads to `sluice bayes send`: a backup may fetch. False where only root may know. */
+export async function mayBeFetched(): Promise<boolean> {
+  const settings = await sshdSettings();
+  return settings !== null && authorizedFor(settings, 'send').ours.length > 0;
+}
+
+/** The files of root's authorized keys, and the lines in them that lead to this door. */
+function authorizedFor(
+  settings: ReadonlyMap<string, readonly string[]>,
+  door: string,
+): { readonly files: readonly string[]; readonly ours: readonly { file: string; line: string }[] } {
   const home = findUser('root')?.home ?? '/root';
   const files = (settings.get('authorizedkeysfile') ?? ['.ssh/authorized_keys']).map((file) => {
     const named = file.replaceAll('%h', home).replaceAll('%u', 'root').replaceAll('%%', '%');
     return isAbsolute(named) ? named : join(home, named);
   });
   const lines = files.flatMap((file) => linesOf(file).map((line) => ({ file, line })));
-  const ours = lines.filter(({ line }) => line.includes(`bayes ${door}`));
+  return { files, ours: lines.filter(({ line }) => line.includes(`bayes ${door}`)) };
+}
+
+function checkAuthorized(settings: ReadonlyMap<string, readonly string[]>, door: string): Finding[] {
+  const { files, ours } = authorizedFor(settings, door);
   const add = 'put the line there that sluice bayes setup prints on the other node';
   if (ours.length === 0)
     return [fail(`No authorized key of root leads to sluice bayes ${door}`, files[0] ?? null, add)];

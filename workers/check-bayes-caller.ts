@@ -22,6 +22,7 @@ export type OwnSide = {
   readonly sluice: string;
   readonly spamassassin: string;
   readonly settings: Hello['settings'];
+  readonly messageSizeLimit: Hello['messageSizeLimit'];
 };
 
 const deadlineSeconds = 60;
@@ -108,7 +109,7 @@ function judge(own: OwnSide, there: Hello, name: string, times: { askedAt: numbe
       return [fail(cause instanceof Error ? cause.message : String(cause), name, remedy)];
     }
   })();
-  return [...judged, ...judgeSettings(own, there, name)];
+  return [...judged, ...judgeSettings(own, there, name), ...judgeSizes(own, there, name)];
 }
 
 /** What makes the same words other tokens, or the same tokens another score. */
@@ -124,4 +125,25 @@ function judgeSettings(own: OwnSide, there: Hello, name: string): Finding[] {
     ),
   );
   return same.length > 0 ? same : [ok("SpamAssassin's settings for Bayes are alike on both nodes", name)];
+}
+
+/** What the backup takes and the primary does not bounces days later; the other way round mail is refused that the primary takes. */
+function judgeSizes(own: OwnSide, there: Hello, name: string): Finding[] {
+  const [here, other] = [own.messageSizeLimit, there.messageSizeLimit];
+  // No Postfix, or an older Sluice: nothing to compare.
+  if (here === null || other === null) return [];
+  if (here === other) return [ok(`Postfix's message_size_limit is ${here} on both nodes`, name)];
+  const [primary, backup] = own.role === 'primary' ? [here, other] : [other, here];
+  // 0 is without a limit.
+  const isLarger = backup === 0 || (primary !== 0 && backup > primary);
+  const cost = isLarger
+    ? 'what is larger than the primary takes is accepted on the backup, and bounces'
+    : 'the backup refuses mail that the primary takes';
+  return [
+    warn(
+      `Postfix's message_size_limit is ${here} here, ${other} there: ${cost}`,
+      name,
+      `on the backup: postconf -e 'message_size_limit = ${primary}'`,
+    ),
+  ];
 }

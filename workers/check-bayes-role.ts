@@ -9,10 +9,10 @@ import { lookup } from 'node:dns/promises';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Config } from '../rules/config.ts';
-import { type Finding, ok, warn } from '../rules/finding.ts';
+import { fail, type Finding, ok, warn } from '../rules/finding.ts';
 import { isInNetwork, prefixOf } from '../rules/network.ts';
 import { formatNode, type SshNode } from '../rules/node-fields.ts';
-import { namesNobody, staleHours } from '../rules/postfix-backup.ts';
+import { namesNobody, staleEnd, staleHours, tableState } from '../rules/postfix-backup.ts';
 import { accessFiles, type Backup, checkBackups } from '../rules/postfix-check-peer.ts';
 import type { BayesStatus, BayesTrouble } from './bayes.ts';
 import { checkAutoLearn } from './check-bayes-called.ts';
@@ -28,23 +28,35 @@ export type RoleSite = {
   readonly postfixFolder: string | null;
   /** On a backup: what is in place; null: it can't be asked. */
   readonly status: (() => Promise<BayesStatus | BayesTrouble>) | null;
+  /** On a primary: names that backups which fetch have reported under, and whether a key lets one fetch. */
+  readonly fetching: { readonly reported: readonly string[]; readonly allowed: boolean };
   readonly now: number;
 };
 
 const hourMs = 3_600_000;
+/** Within this `sluice run bayes` has looked at the map, and exchanged its table. */
+const partMs = 300_000;
 
 /** Findings by the role; none where there is no other node. */
 export async function checkBayesRole(config: Config, site: RoleSite): Promise<Finding[]> {
   const { role, bayes } = config;
   if (role === 'backup') return checkBackup(config, site);
-  if (bayes.nodes.length === 0) return [];
-  const backups = await Promise.all(bayes.nodes.map(addressesOf));
+  const served = bayes.nodes.map((node) => addressesOf(formatNode(node), node.host));
+  const fetching = site.fetching.reported.map((host) => addressesOf(host, host));
+  const backups = await Promise.all([...served, ...fetching]);
   return [
-    ...(await checkWay(bayes.ssh, bayes.nodes)),
+    ...(bayes.nodes.length === 0 ? [] : await checkWay(bayes.ssh, bayes.nodes)),
+    ...(backups.length === 0 && site.fetching.allowed ? [unknownBackup] : []),
     ...backups.flatMap((backup) => checkNetworks(backup, site.siteFolder)),
     ...checkPostfixFor(config, site, backups),
   ];
 }
+
+const unknownBackup = warn(
+  'A key lets a backup fetch the Bayes database, but none has reported yet: what SpamAssassin and Postfix make of it is not checked',
+  'authorized_keys',
+  'on the backup: sluice bayes fetch; then check again. Where no backup is meant to, remove the key',
+);
 
 async function checkBackup({ bayes }: Config, { siteFolder, status, now }: RoleSite): Promise<Finding[]> {
   const { hours } = bayes.alarm;
@@ -104,24 +116,44 @@ async function checkAge(status: RoleSite['status'], now: number, hours: number):
   return age > hours * hourMs ? warn(what, found.place, bring) : ok(what, found.place);
 }
 
-/** Where it is stale, Postfix says 450 to those whom it does not know (stale-recipients.ts). */
+/** Where it is stale, Postfix has to say 450 to those whom it does not know: by the table that the part exchanges (stale-recipients.ts). */
 function checkMap(file: string, now: number): Finding {
   const bring = 'see on the primary that bayes.recipients names its map, then sluice bayes sync --now';
   const found = statSync(file, { throwIfNoEntry: false });
   if (found === undefined) return warn('The map of relay recipients is not here yet', file, bring);
   const age = Math.max(0, now - found.mtimeMs);
-  const what = `The map of relay recipients is ${Math.floor(age / hourMs)} h old`;
-  const cost = 'unknown recipients are deferred, not refused';
-  if (isEmptyMap(file)) return warn(`The map of relay recipients names nobody: ${cost}`, file, bring);
-  return age > staleHours * hourMs ? warn(`${what}: ${cost}`, file, bring) : ok(what, file);
+  const isEmpty = namesNobody(readOr(file, 'x@x'));
+  const staleAt = isEmpty ? 0 : staleHours * hourMs;
+  const what = isEmpty
+    ? 'The map of relay recipients names nobody'
+    : `The map of relay recipients is ${Math.floor(age / hourMs)} h old`;
+  const table = `${file}${staleEnd}`;
+  const state = tableState(readOr(table, ''));
+  const run = 'enable sluice-bayes.service (or run `sluice run bayes`)';
+  if (age > staleAt || isEmpty) {
+    if (state === 'stale') return warn(`${what}: unknown recipients are deferred, not refused`, file, bring);
+    // The part looks each minute.
+    if (age <= staleAt + partMs) return warn(`${what}: unknown recipients are soon deferred`, file, bring);
+    return fail(
+      `${what}, and nobody has exchanged its table: unknown recipients are refused for good`,
+      table,
+      run,
+    );
+  }
+  if (state === 'fresh') return ok(what, file);
+  const cost =
+    state === 'stale'
+      ? 'its table is that of a stale one: unknown recipients are deferred, not refused'
+      : 'nobody has made its table: unknown recipients would be refused for good once it is old';
+  return age <= partMs ? ok(what, file) : warn(`${what}, but ${cost}`, table, run);
 }
 
-function isEmptyMap(file: string): boolean {
+/** The text of a file; `otherwise` where it is not there or not ours to read. */
+function readOr(file: string, otherwise: string): string {
   try {
-    return namesNobody(readFileSync(file, 'utf8'));
+    return readFileSync(file, 'utf8');
   } catch {
-    // Not ours to read: Postfix reads its table, and its age is known.
-    return false;
+    return otherwise;
   }
 }
 
@@ -145,13 +177,13 @@ async function checkWay(ssh: Config['bayes']['ssh'], nodes: readonly SshNode[]):
   return [...key.map((one): Finding => (one.level === 'fail' ? { ...one, level: 'warn' } : one)), ...pinned];
 }
 
-async function addressesOf(node: SshNode): Promise<Backup> {
+async function addressesOf(node: string, host: string): Promise<Backup> {
   try {
-    const found = await lookup(node.host, { all: true });
-    return { node: formatNode(node), addresses: found.map(({ address }) => address) };
+    const found = await lookup(host, { all: true });
+    return { node, addresses: found.map(({ address }) => address) };
   } catch {
     // Nothing to compare with: told below.
-    return { node: formatNode(node), addresses: [] };
+    return { node, addresses: [] };
   }
 }
 
@@ -159,7 +191,16 @@ async function addressesOf(node: SshNode): Promise<Backup> {
 function checkNetworks({ node, addresses }: Backup, folder: string): Finding[] {
   if (addresses.length === 0) {
     const what = `${node} has no address in the DNS: whether it is trusted is unknown`;
-    return [warn(what, 'bayes.nodes', 'write its address in place of its name, or mend the DNS')];
+    // Names under bayes.nodes begin with a user.
+    return node.includes('@')
+      ? [warn(what, 'bayes.nodes', 'write its address in place of its name, or mend the DNS')]
+      : [
+          warn(
+            what,
+            'bayes/record',
+            'give the name that it reports under an address, or remove its record where it is no more',
+          ),
+        ];
   }
   const found = (['trusted_networks', 'internal_networks'] as const).flatMap((name) => {
     const { networks, place } = networksIn(folder, name);

@@ -1,5 +1,6 @@
 /**
- * postmap — makes Postfix's lookup table out of its source (postmap(1)), in the type that Postfix takes by itself.
+ * postmap — makes Postfix's lookup table out of its source (postmap(1)), in the type that Postfix takes by itself; and what else
+ * postconf(1) is asked.
  *
  * Hides postconf(1). postmap works as the owner of the source, and leaves its table beside it. MAIL_CONFIG names another
  * configuration than the machine's, as for every command of Postfix.
@@ -32,6 +33,38 @@ const endsOfTypes: Readonly<Record<string, string>> = {
 export async function tableEnd(): Promise<string | null> {
   const type = await typeHere().catch(() => null);
   return type === null ? null : (endsOfTypes[type] ?? null);
+}
+
+/**
+ * Domains whose mail Postfix delivers here, in lower case: of mydestination and of the virtual domains, tables of theirs included
+ * where postmap can list them. None where there is no Postfix.
+ */
+export async function domainsHere(): Promise<string[]> {
+  const words = await run('postconf', '-xh', ...localDomains).then(wordsOf, () => []);
+  const found = await Promise.all(
+    words.map(async (word) => (word.includes(':') ? domainKeysOf(word) : [word])),
+  );
+  const domains = new Set(found.flat().map((domain) => domain.toLowerCase()));
+  // What has another form, a file with patterns or an address literal, is no key of a table.
+  return [...domains].filter((domain) => /^[\w-]+(?:\.[\w-]+)*$/.test(domain)).toSorted();
+}
+
+/** Octets that a message may have here; 0: as many as it likes (postconf(5)); null where there is no Postfix. */
+export async function messageSizeLimit(): Promise<number | null> {
+  const said = await run('postconf', '-xh', 'message_size_limit').catch(() => '');
+  return /^\d{1,15}\s*$/.test(said) ? Number(said) : null;
+}
+
+const localDomains = ['mydestination', 'virtual_alias_domains', 'virtual_mailbox_domains'];
+
+/** The keys that are no addresses: a table of aliases has both (virtual(5)). */
+async function domainKeysOf(table: string): Promise<string[]> {
+  const listed = await run('postmap', '-s', table).catch(() => '');
+  return listed.split('\n').map((line) => line.replace(/\t.*/, ''));
+}
+
+function wordsOf(text: string): string[] {
+  return text.split(/[\s,]+/).filter((word) => word !== '');
 }
 
 async function typeHere(): Promise<string> {

@@ -4,8 +4,10 @@
  */
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chownSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chownSync, lstatSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -19,11 +21,13 @@ import { given, letterOf, wordsOf } from '../workers/bayes-rig.ts';
 import { type Node, run, startPair } from './carry-rig.ts';
 
 const sluice = join(import.meta.dirname, '..', '..', 'bin', 'sluice.js');
-const secret = 'octets-that-stay-on-the-primary';
+// Of this run alone: others may work in /tmp at the same time, and this source may lie there compiled.
+const secret = `octets-that-stay-on-the-primary-${randomBytes(8).toString('hex')}`;
 const owner = 65_534;
 
 for (const way of ['push', 'fetch'] as const)
   test(`${way}: both nodes score the sample, the figures are kept on both, and what differs has an exit code`, async (t) => {
+    const begun = Date.now();
     const { primary, backup } = await startPair(t, { way });
     await given(t, primary.site, wordsOf('spam'));
     await given(t, backup.site, wordsOf('ham', 20, 'old'));
@@ -40,7 +44,10 @@ for (const way of ['push', 'fetch'] as const)
     t.diagnostic(first.out.trim());
     assert.equal(first.code, 0, first.out + first.err);
     assert.doesNotMatch(first.out, /warning/);
-    assert.ok(!holdsSecret(backup.site.folder), 'the sample is on the disk of the backup');
+    assert.deepEqual(holdingSecret(backup.site.folder), [], 'the sample is on the disk of the backup');
+    for (const folder of new Set(['/tmp', '/var/tmp', tmpdir()]))
+      assert.deepEqual(holdingSecret(folder, { begun, except: primary.site.folder }), [], folder);
+    assert.notDeepEqual(holdingSecret(primary.site.folder), [], 'what is looked for can be found');
     const [record] = await readRecords(asker.bayesFolder);
     const { at, ...figures } = record?.parity ?? {};
     assert.ok(at !== undefined);
@@ -132,9 +139,26 @@ async function fillSample({ site }: Node, count: number): Promise<void> {
   chownSync(state, owner, owner);
 }
 
-function holdsSecret(folder: string): boolean {
-  return readdirSync(folder, { recursive: true, encoding: 'utf8' })
-    .map((name) => join(folder, name))
-    .filter((path) => statSync(path).isFile())
-    .some((path) => readFileSync(path).includes(secret));
+/** Files with it, of those that were made or changed since; what others remove meanwhile has none. */
+function holdingSecret(folder: string, { begun = 0, except = '' } = {}): string[] {
+  return filesIn(folder, except).filter((path) => {
+    try {
+      const found = lstatSync(path);
+      return found.isFile() && found.ctimeMs >= begun && readFileSync(path).includes(secret);
+    } catch {
+      return false;
+    }
+  });
+}
+
+function filesIn(folder: string, except: string): string[] {
+  try {
+    return readdirSync(folder, { withFileTypes: true }).flatMap((entry) => {
+      const path = join(folder, entry.name);
+      if (path === except) return [];
+      return entry.isDirectory() ? filesIn(path, except) : [path];
+    });
+  } catch {
+    return []; // gone meanwhile
+  }
 }

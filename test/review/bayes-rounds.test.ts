@@ -1,11 +1,19 @@
 /**
- * bayes-rounds — who hears of held mail and lessons that can't be carried: a line when it begins, not one a minute.
+ * bayes-rounds — who hears of held mail and lessons that can't be carried: a line when it begins, not one a minute; and a node
+ * that hangs hangs alone.
  */
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { writeFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
 import { test } from 'node:test';
-import { createNews, type RoundTrip } from '../../review/bayes-rounds.ts';
+import { freePort } from '../../demo/daemon.ts';
+import { createNews, createRounds, type RoundTrip } from '../../review/bayes-rounds.ts';
 import type { BayesStep } from '../../workers/bayes-step.ts';
-import { recordingLog } from '../filter/store-rig.ts';
+import { silentLog } from '../../workers/log.ts';
+import { readSite } from '../../workers/site.ts';
+import { recordingLog, temporaryFolder } from '../filter/store-rig.ts';
 
 const trip = (node: string, ...steps: BayesStep[]): RoundTrip => ({
   node,
@@ -37,4 +45,57 @@ test('createNews() says nothing of a node that is away: the alarm of the nightly
   tell([trip('one', 'connect')]);
   tell([trip('one', 'receive')]);
   assert.equal(log.lines.length, 1, 'away in between, it is no news');
+});
+
+test('createRounds() keeps no other node waiting for one that hangs, and asks that one again when its trip has ended', async (t) => {
+  const folder = temporaryFolder(t);
+  const file = (name: string) => join(folder, name);
+  for (const name of ['key', 'known_hosts']) writeFileSync(file(name), '');
+  let connections = 0;
+  // Says nothing, where sshd would say who it is.
+  const silent = createServer((socket) => {
+    connections++;
+    socket.on('error', () => {});
+    t.after(() => socket.destroy());
+  });
+  silent.listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  t.after(() => silent.close());
+  const hanging = `root@127.0.0.1:${(silent.address() as AddressInfo).port}`;
+  const away = `root@127.0.0.1:${await freePort()}`;
+  const ssh = `ssh: { key: ${file('key')}, knownHosts: ${file('known_hosts')}, connectSeconds: 300 }`;
+  writeFileSync(
+    file('sluice.yaml'),
+    `clamd: null\nspamd: null\nscan: { virus: false, spam: false }\nbayes: { nodes: ["${hanging}", "${away}"], ${ssh} }\n`,
+  );
+  const told: string[] = [];
+  let heard: () => void = () => {};
+  const goRound = createRounds((trips) => {
+    told.push(...trips.map(({ node }) => node));
+    heard();
+  }, 1);
+  const go = async (signal: AbortSignal, node: string) => {
+    const hears = new Promise<void>((resolve) => {
+      heard = () => told.at(-1) === node && resolve();
+    });
+    await goRound({ site: readSite(file('sluice.yaml'), {}), script: '/nowhere', log: silentLog, signal });
+    await hears;
+  };
+  const stopping = new AbortController();
+  const connected = once(silent, 'connection');
+  await go(stopping.signal, away);
+  await connected;
+  await go(stopping.signal, away);
+  assert.deepEqual([told, connections], [[away, away], 1]);
+  const ends = new Promise<void>((resolve) => (heard = resolve));
+  stopping.abort();
+  await ends;
+  assert.deepEqual(told, [away, away, hanging]);
+  const next = new AbortController();
+  const again = once(silent, 'connection');
+  await go(next.signal, away);
+  await again;
+  const gone = new Promise<void>((resolve) => (heard = resolve));
+  next.abort();
+  await gone;
 });

@@ -6,12 +6,12 @@ import { createHash } from 'node:crypto';
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { runErrands } from '../../review/bayes-errands.ts';
+import { createSetBack, runErrands } from '../../review/bayes-errands.ts';
 import { countTaught, createJournal, type Journal } from '../../review/journal.ts';
 import { learn } from '../../review/verbs.ts';
 import { PermFail, TempFail } from '../../workers/fail.ts';
 import { silentLog } from '../../workers/log.ts';
-import { chunksOf } from '../filter/quarantine-rig.ts';
+import { bytesOf, chunksOf } from '../filter/quarantine-rig.ts';
 import { temporaryFolder } from '../filter/store-rig.ts';
 import { message, spam } from './desk-rig.ts';
 import { losing, type Node, openNode } from './nodes-desk.ts';
@@ -105,6 +105,44 @@ test('runErrands() keeps the lesson while the primary cannot learn, and lets go 
   primary.answer = { kind: 'unchecked', reason: 'overLimit', detail: 'too large' };
   assert.deepEqual(await carry(nodes), { moved: 0, taught: 1, troubles: [] });
   assert.deepEqual(await backup.journal.list(), []);
+});
+
+test('runErrands() teaches the rest although the oldest lessons can never be taught, and tries those last from then on', async (t) => {
+  let now = Date.now();
+  const backup = await openNode(t, 'backup', () => now++);
+  const primary = await openNode(t, 'primary');
+  const octets = ['bad 1', 'bad 2', 'bad 3', 'good 1', 'good 2'];
+  for (const one of octets)
+    await backup.journal.add(
+      { sha256: digest(one), as: 'spam', by: 'cli:anna', sizeBytes: one.length },
+      chunksOf(Buffer.from(one)),
+    );
+  const tried: string[] = [];
+  const learn: Node['learn'] = async (bytes) => {
+    const lesson = (await bytesOf(bytes())).toString();
+    tried.push(lesson);
+    return lesson.startsWith('bad')
+      ? { kind: 'unchecked', reason: 'unreachable', detail: lesson }
+      : { kind: 'learned' };
+  };
+  Object.assign(primary, { learn });
+  const setBack = createSetBack();
+  const again = () => runErrands(backup.call, primary.call, silentLog, noSignal, setBack);
+  assert.equal((await again()).taught, 0);
+  assert.equal((await again()).taught, 2);
+  tried.length = 0;
+  assert.equal((await again()).taught, 0);
+  assert.ok(tried.length > 0 && tried.every((one) => one.startsWith('bad')), tried.join(', '));
+  const waiting = async () =>
+    (await backup.journal.list()).map(({ sha256 }) => octets.find((one) => digest(one) === sha256));
+  assert.deepEqual(new Set(await waiting()), new Set(octets.slice(0, 3)));
+  // A new one does not wait behind them.
+  await backup.journal.add(
+    { sha256: digest('new'), as: 'ham', by: 'x', sizeBytes: 3 },
+    chunksOf(Buffer.from('new')),
+  );
+  assert.equal((await again()).taught, 1);
+  assert.deepEqual(new Set(await waiting()), new Set(octets.slice(0, 3)));
 });
 
 test('Journal.add() keeps the last word about a message, in the order of time', async (t) => {

@@ -232,6 +232,34 @@ test('a copy that is moving is released only with --again, and then stays here',
   assert.deepEqual(await statesOf(backup, id), [`${a} released`]);
 });
 
+for (const before of ['moving', 'unconfirmed', 'held'] as const) {
+  const after = before === 'held' ? 'held' : 'unconfirmed';
+  test(`a copy that was ${before} and is put off by the return smtpd is ${after} then`, async (t) => {
+    const { backup } = await openNodes(t);
+    const id = await put(backup, [a]);
+    if (before === 'moving') assert.notEqual(await takeOut({ name: 'node:primary' }, backup, id), null);
+    if (before === 'unconfirmed') {
+      await backup.quarantine.claim(id, [0], 'held', 'releasing', 'x');
+      await backup.quarantine.claim(id, [0], 'releasing', 'unconfirmed', 'x');
+    }
+    const putOffNow = {
+      kind: 'tempfail',
+      outcome: 'returnUnavailable',
+      reply: null,
+      detail: '452 full',
+    } as const;
+    const reinject = async () => [putOffNow];
+    const marker = { scanner: 'Sluice 0', hostname: 'x' };
+    const desk = { ...backup, reinject, marker } as unknown as Parameters<typeof release>[1];
+    const [putOff] = await release(anna, desk, id, { ...plain, again: true });
+    assert.equal(putOff?.kind, 'held', 'not sent');
+    assert.deepEqual(await statesOf(backup, id), [`${a} ${after}`]);
+    // Where it may be somewhere else already, nobody releases it by mistake.
+    const [next] = await release(anna, desk, id, plain);
+    assert.equal(next?.kind, before === 'held' ? 'held' : 'skipped');
+  });
+}
+
 test('Quarantine.adopt() resurrects nothing: what was forgotten is kept in mind until it would have expired', async (t) => {
   let now = Date.now();
   const nodes = await openNodes(t, () => now);
@@ -323,6 +351,29 @@ test('takeOut() gives an item on its way to one primary to no other, unless that
   assert.notEqual(await takeOut(one, backup, id), null, 'its answer may have got lost');
   now += dayMs + 1;
   assert.notEqual(await takeOut(other, backup, id), null);
+});
+
+test('takeOut() counts the day from the last hand-out: a primary that keeps asking keeps its claim', async (t) => {
+  let now = Date.now();
+  const { backup, primary } = await openNodes(t, () => now);
+  const id = await put(backup, [a]);
+  const [one, other] = [{ name: 'node:mx1' }, { name: 'node:mx2' }];
+  for (let hour = 0; hour < 60; hour += 0.5) {
+    assert.notEqual(await takeOut(one, backup, id), null, `${hour} h`);
+    assert.equal(await takeOut(other, backup, id), null, `${hour} h`);
+    now += dayMs / 48;
+  }
+  const [slot] = (await backup.quarantine.get(id)).slots;
+  assert.ok((slot?.trail.length ?? 0) < 25, `${slot?.trail.length} changes, not one for each question`);
+  now += dayMs;
+  const story = await takeOut(other, backup, id);
+  assert.ok(story !== null);
+  assert.equal(await takeOut(one, backup, id), null, 'now the other has the claim');
+  // Nothing of this is told to the primary, and the folder tells the same as the index.
+  assert.deepEqual(story.changes, []);
+  await backup.quarantine.reconcile();
+  assert.deepEqual(await statesOf(backup, id), [`${a} moving`]);
+  assert.equal(await primary.quarantine.adopt(story, chunksOf(message)), 'adopted');
 });
 
 test('noteMoved() believes a primary that something is expired only where this clock says so, too', async (t) => {

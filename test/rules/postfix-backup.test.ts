@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { domainsOf, freshTable, retryDaysOf, staleTable } from '../../rules/postfix-backup.ts';
+import { domainsOf, freshTable, retryDaysOf, staleTable, tableState } from '../../rules/postfix-backup.ts';
 import { checkPostfix, type PostfixTexts } from '../../rules/postfix-check.ts';
 import { parseMain } from '../../rules/postfix-files.ts';
 import { fragmentOf, type Fragment } from '../../rules/postfix-fragment.ts';
@@ -115,6 +115,42 @@ no-address ignored
     'other.example later',
   ]);
   assert.match(freshTable(), /^# [^\n]+\n$/);
+});
+
+test('staleTable() leaves alone what is delivered here, below a domain of the primary: a line holds for all below it', () => {
+  const here = [
+    '!mx2.example.com',
+    '!localhost.example.com',
+    '!lists.other.example',
+    '!localhost',
+    '!all.example',
+  ];
+  const rows = (listed: string[]) =>
+    staleTable('anna@example.com x\nb@other.example x\n', listed, 26)
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('#'))
+      .map((line) => line.replace(/ 450 .*/, ' later'));
+  assert.deepEqual(rows(here), [
+    'anna@example.com DUNNO',
+    'b@other.example DUNNO',
+    'mx2.example.com DUNNO',
+    'localhost.example.com DUNNO',
+    'lists.other.example DUNNO',
+    'example.com later',
+    'other.example later',
+  ]);
+  // Postfix delivers here what stands in both (postconf(5), mydestination).
+  assert.deepEqual(rows(['!example.com']), [
+    'anna@example.com DUNNO',
+    'b@other.example DUNNO',
+    'example.com DUNNO',
+    'other.example later',
+  ]);
+});
+
+test('tableState() knows the two tables, and nothing else', () => {
+  const found = [staleTable('a@b.example x\n', [], 26), freshTable(), '', 'b.example 450 later\n'];
+  assert.deepEqual(found.map(tableState), ['stale', 'fresh', null, null]);
 });
 
 test('retryDaysOf() outlives the queue of the role', () => {

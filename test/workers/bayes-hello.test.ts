@@ -22,6 +22,7 @@ const there: Hello = {
   current: mark,
   previous: null,
   settings: {},
+  messageSizeLimit: null,
   exported: null,
 };
 const own = { role: 'primary', sluice: '1.0.0', spamassassin: '4.0.1' } as const;

@@ -119,11 +119,17 @@ test('createCall() never takes a cut connection for an answer, wherever it is cu
     }
 });
 
-test('secondsFor() gives hello little more than the time to connect, and never more than the deadline', () => {
+test('secondsFor() gives what is asked first little more than the time to connect, and never more than the deadline', () => {
   const ssh = { key: '', knownHosts: '', connectSeconds: 10, deadlineSeconds: 1800 };
   assert.equal(secondsFor({ name: 'hello' }, ssh), 130);
   assert.equal(secondsFor({ name: 'hello' }, { ...ssh, deadlineSeconds: 30 }), 30);
   assert.equal(secondsFor({ name: 'bundle' }, ssh), 1800);
+  const by = 'mx1';
+  assert.equal(secondsFor({ name: 'held', parameters: { by } }, ssh), 130, 'a list only');
+  assert.equal(secondsFor({ name: 'held' }, ssh), 130);
+  assert.equal(secondsFor({ name: 'held', parameters: { by, quarantineIds: ['a'] } }, ssh), 1800);
+  assert.equal(secondsFor({ name: 'adopt', parameters: { by } }, ssh), 130, 'whether it listens');
+  assert.equal(secondsFor({ name: 'adopt', payload: only(large) }, ssh), 1800);
 });
 
 test('createCall() ends at its deadline and at its signal, and leaves no process behind', async (t) => {

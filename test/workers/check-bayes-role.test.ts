@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { suite, type TestContext, test } from 'node:test';
 import { parseConfig } from '../../rules/config.ts';
 import type { BayesStatus, BayesTrouble } from '../../workers/bayes.ts';
+import { freshTable, staleTable } from '../../rules/postfix-backup.ts';
 import { checkBayesRole } from '../../workers/check-bayes-role.ts';
 import { temporaryFolder } from '../filter/store-rig.ts';
 import { stockMain, stockMaster } from '../rules/postfix-texts.ts';
@@ -23,7 +24,12 @@ type Site = {
   readonly write: (name: string, text: string) => void;
   mark: { takenAt: number } | null | undefined;
   trouble: BayesTrouble | null;
+  fetching: { reported: readonly string[]; allowed: boolean };
+  /** On a primary. */
+  nodes: string;
 };
+
+const none = { reported: [], allowed: false };
 
 /** A good site of either role, in files; spoilt by `spoil` before it is checked. */
 async function findingsOf(
@@ -39,6 +45,8 @@ async function findingsOf(
     write: (name, text) => writeFileSync(file(name), text),
     mark: { takenAt: now - hourMs },
     trouble: null,
+    fetching: none,
+    nodes: '192.0.2.7',
   };
   for (const made of ['spamassassin', 'postfix']) mkdirSync(file(made));
   execFileSync('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', file('key')]);
@@ -49,9 +57,10 @@ async function findingsOf(
   site.write('postfix/main.cf', stockMain);
   site.write('postfix/master.cf', stockMaster);
   site.write('recipients', 'a@example.com x\n');
+  site.write('recipients.stale', freshTable());
   spoil(site);
   const own =
-    role === 'primary' ? 'nodes: [192.0.2.7]' : `primary: 192.0.2.7, recipients: ${file('recipients')}`;
+    role === 'primary' ? `nodes: [${site.nodes}]` : `primary: 192.0.2.7, recipients: ${file('recipients')}`;
   const text = `role: ${role}\nbayes: { ${own}, ssh: { key: ${file('key')}, knownHosts: ${file('known_hosts')} } }`;
   const { config, problems } = parseConfig({ file: 'sluice.yaml', text }, {});
   assert.ok(config !== null, JSON.stringify(problems));
@@ -60,6 +69,7 @@ async function findingsOf(
     siteFolder: file('spamassassin'),
     postfixFolder: file('postfix'),
     status,
+    fetching: site.fetching,
     now,
   });
   return found.map(({ level, what, where, remedy }) =>
@@ -103,10 +113,26 @@ test('checkBayesRole() says nothing where there is no other node', async () => {
   const { config } = parseConfig({ file: 'sluice.yaml', text: '' }, {});
   assert.ok(config !== null);
   assert.deepEqual(
-    await checkBayesRole(config, { siteFolder: '/x', postfixFolder: null, status: null, now }),
+    await checkBayesRole(config, {
+      siteFolder: '/x',
+      postfixFolder: null,
+      status: null,
+      fetching: none,
+      now,
+    }),
     [],
   );
 });
+
+const stale = staleTable('', ['example.com'], 26);
+const age = ({ file }: Site, hours: number): void =>
+  utimesSync(file('recipients'), new Date(), new Date(now - hours * hourMs));
+
+/** A primary that knows its backups only by their reports. */
+const pulled = (site: Site, reported: readonly string[]): void => {
+  site.nodes = '';
+  site.fetching = { reported, allowed: true };
+};
 
 type Mistake = readonly [string, 'primary' | 'backup', (site: Site) => void, RegExp];
 
@@ -162,14 +188,50 @@ const mistakes: readonly Mistake[] = [
   [
     'the map of recipients is old',
     'backup',
-    ({ file }) => utimesSync(file('recipients'), new Date(), new Date(now - 30 * hourMs)),
+    (site) => (age(site, 30), site.write('recipients.stale', stale)),
     /^warn The map of relay recipients is 30 h old: unknown recipients are deferred, not refused \[recipients\]/,
   ],
   [
     'the map of recipients is empty',
     'backup',
-    ({ write }) => write('recipients', '# nobody yet\n'),
+    ({ write }) => (write('recipients', '# nobody yet\n'), write('recipients.stale', stale)),
     /^warn The map of relay recipients names nobody: unknown recipients are deferred, not refused \[recipients\]/,
+  ],
+  [
+    'the map of recipients is old, and its table was never exchanged',
+    'backup',
+    (site) => age(site, 30),
+    /^fail The map of relay recipients is 30 h old, and nobody has exchanged its table: unknown recipients are refused for good \[recipients\.stale\] enable sluice-bayes\.service \(or run `sluice run bayes`\)/,
+  ],
+  [
+    'the map of recipients is empty, and its table was never made',
+    'backup',
+    (site) => (site.write('recipients', ''), site.write('recipients.stale', ''), age(site, 1)),
+    /^fail The map of relay recipients names nobody, and nobody has exchanged its table.*enable sluice-bayes/,
+  ],
+  [
+    'the map of recipients is old, its table is missing',
+    'backup',
+    (site) => (age(site, 27), rmSync(site.file('recipients.stale'))),
+    /^fail The map of relay recipients is 27 h old, and nobody has exchanged/,
+  ],
+  [
+    'the map of recipients has just become old',
+    'backup',
+    (site) => age(site, 26.05),
+    /^warn The map of relay recipients is 26 h old: unknown recipients are soon deferred/,
+  ],
+  [
+    'the map of recipients is fresh, its table is not',
+    'backup',
+    (site) => (age(site, 1), site.write('recipients.stale', stale)),
+    /^warn The map of relay recipients is 1 h old, but its table is that of a stale one.*enable sluice-bayes/,
+  ],
+  [
+    'the map of recipients is fresh, and nobody made its table',
+    'backup',
+    (site) => (age(site, 1), site.write('recipients.stale', '')),
+    /^warn The map of relay recipients is 1 h old, but nobody has made its table: .*enable sluice-bayes/,
   ],
   [
     'the map of recipients is missing',
@@ -206,6 +268,26 @@ const mistakes: readonly Mistake[] = [
     'primary',
     ({ write }) => write('spamassassin/local.cf', 'internal_networks 192.0.2.7\n'),
     /^warn root@192\.0\.2\.7 .*is not in trusted_networks: SpamAssassin believes no header line/,
+  ],
+  [
+    'a backup that fetches is not trusted',
+    'primary',
+    (site) => (
+      pulled(site, ['198.51.100.9']), site.write('spamassassin/local.cf', 'internal_networks 198.51.100.9\n')
+    ),
+    /^warn 198\.51\.100\.9 \(198\.51\.100\.9\) is not in trusted_networks/,
+  ],
+  [
+    'a backup that fetches has no address',
+    'primary',
+    (site) => pulled(site, ['mx2.invalid']),
+    /^warn mx2\.invalid has no address in the DNS: .*\[bayes\/record\] give the name/,
+  ],
+  [
+    'a backup may fetch, and none has',
+    'primary',
+    (site) => pulled(site, []),
+    /^warn A key lets a backup fetch the Bayes database, but none has reported yet: .* is not checked/,
   ],
   [
     'the backup is taken out again',
