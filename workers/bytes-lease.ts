@@ -15,7 +15,7 @@ import type { Redis } from './redis.ts';
 import type { SpooledMessage } from './spool.ts';
 
 /** What is needed of a message. */
-export type Leasable = Pick<SpooledMessage, 'spoolId' | 'sizeBytes' | 'inFile' | 'read'>;
+export type Leasable = Pick<SpooledMessage, 'spoolId' | 'sizeBytes' | 'inFile' | 'read' | 'head'>;
 
 export type Lease = {
   /**
@@ -30,10 +30,17 @@ export type Lease = {
   readonly release: () => void;
 };
 
-export type Leases = { readonly hold: (message: Leasable) => Lease };
+export type Leases = {
+  readonly hold: (message: Leasable) => Lease;
+  /** Takes away what was released; resolves when Redis has said so, or does not say anything. */
+  readonly close: () => Promise<void>;
+};
 
 const pieceBytes = 262_144;
 const totalBytesMax = 256 * 1024 ** 2;
+/** Keys are removed together: one command for each message cost as much as writing it. */
+const unlinkEveryMs = 20;
+const unlinkCount = 100;
 
 type Options = {
   readonly redis: Redis;
@@ -69,6 +76,7 @@ export function createLeases(options: Options): Leases {
         },
       };
     },
+    close: () => store.flush(),
   };
 }
 
@@ -122,6 +130,8 @@ type Store = {
   /** Rejects where Redis does not take them, the message can't be read, or nobody wants it any more. */
   readonly put: (message: Leasable, expiresMs: number, signal: AbortSignal) => Promise<RedisBytes>;
   readonly remove: (bytes: RedisBytes, sizeBytes: number) => void;
+  /** Never rejects: what is not removed expires. */
+  readonly flush: () => Promise<void>;
 };
 
 /** Octets in Redis, all together under a cap. */
@@ -129,16 +139,29 @@ function createStore({ redis, prefix, totalMax = totalBytesMax, log }: Options):
   const keys = keysOf(prefix);
   const room = createRoom(totalMax);
 
-  const remove = ({ key, pieces }: RedisBytes, sizeBytes: number): void => {
-    room.give(sizeBytes);
-    const names = Array.from({ length: pieces }, (_, piece) => keys.bytes(key, piece));
+  let leftover: string[] = [];
+  let timer: NodeJS.Timeout | null = null;
+
+  const flush = async (): Promise<void> => {
+    if (timer !== null) clearTimeout(timer);
+    timer = null;
+    const names = leftover;
+    leftover = [];
     if (names.length === 0) return;
-    redis
+    await redis
       .unlink(...names)
       .catch((cause: unknown) => log.debug({ err: cause }, 'Octets in Redis will expire'));
   };
+  const remove = ({ key, pieces }: RedisBytes, sizeBytes: number): void => {
+    room.give(sizeBytes);
+    for (let piece = 0; piece < pieces; piece++) leftover.push(keys.bytes(key, piece));
+    // What is large goes at once.
+    if (pieces > 1 || leftover.length >= unlinkCount) void flush();
+    else timer ??= setTimeout(() => void flush(), unlinkEveryMs).unref();
+  };
   return {
     remove,
+    flush,
     async put(message, expiresMs, signal) {
       const { sizeBytes } = message;
       if (!room.takeNow(sizeBytes)) await room.take(sizeBytes, signal);
@@ -166,9 +189,15 @@ function createStore({ redis, prefix, totalMax = totalBytesMax, log }: Options):
 }
 
 async function pieceOf(message: Leasable, piece: number): Promise<Buffer> {
+  // The first is mostly the only one: of a message in memory it is no copy.
+  if (piece === 0) return bufferOf(await message.head(pieceBytes));
   const chunks: Uint8Array[] = [];
   for await (const chunk of message.read(piece * pieceBytes, (piece + 1) * pieceBytes)) chunks.push(chunk);
   return Buffer.concat(chunks);
+}
+
+function bufferOf(octets: Uint8Array): Buffer {
+  return Buffer.from(octets.buffer, octets.byteOffset, octets.length);
 }
 
 /** So many octets at once; first come, first served. One that is larger than all may have it alone. */

@@ -101,6 +101,7 @@ export async function openRemote(options: {
       watch.close();
       waiters.settleAll({ kind: 'aborted' });
       await presence.close();
+      await leases.close();
       await results.close();
       await fetch?.close();
       producer.disconnect();
