@@ -63,6 +63,8 @@ function trialsFor(prefix: string, id: string): Trial[] {
     trial('SET', key('text'), 'octets', 'PX', 60_000),
     trial('GET', key('text')),
     trial('MGET', key('text'), key('none')),
+    trial('INCR', key('count')),
+    trial('PEXPIRE', key('count'), 60_000),
     trial('ZADD', key('set'), 1, 'a'),
     trial('PEXPIRE', key('set'), 60_000),
     trial('ZRANGE', key('set'), 0, -1),

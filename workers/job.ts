@@ -162,6 +162,8 @@ export function keysOf(prefix: string) {
     /** Entries of one field: `result`, or `alive` from the reader itself. */
     results: (instance: string) => `${prefix}:results:${instance}`,
     bytes: (key: string, piece: number) => `${prefix}:bytes:${key}:${piece}`,
+    /** How often a job began after a worker had died with it. */
+    begun: (jobId: string) => `${prefix}:begun:${jobId}`,
     cancel: `${prefix}:cancel`,
   };
 }
