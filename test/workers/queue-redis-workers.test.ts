@@ -143,14 +143,16 @@ test('scan() that is cancelled ends the scan at the worker, and takes back what 
   await until('nothing is left in Redis', async () => (await leftIn(site.redis)).length === 0);
 });
 
-test('scan() that no worker had time for is busy, one that was begun is a timeout', async (t) => {
+test('scan() that no worker had time for is busy, one that was begun is a timeout, and dropped at its scanner', async (t) => {
   const site = await openSite(t, { clamdScript: [hangs], deadlineSeconds: 6 });
   await site.startWorker({ more: 'worker: { virus: 1 }' });
   const reached = site.clamd.next('end');
   const begun = site.scan(letter('begun'));
   await reached;
   const waits = site.scan(letter('waits'));
+  const closed = site.clamd.next('closed');
   const [first, second] = [(await begun).virus, (await waits).virus];
+  await closed;
   assert.equal(first.kind === 'unchecked' && first.reason, 'timeout');
   assert.equal(second.kind === 'unchecked' && second.reason, 'busy');
 });
