@@ -9,7 +9,7 @@
 import { randomUUID } from 'node:crypto';
 import type { FetchServer } from './bytes-fetch.ts';
 import type { SpoolMark } from './bytes-spool.ts';
-import { type JobBytes, keysOf } from './job.ts';
+import { type JobBytes, keysOf, sharedBytesMax } from './job.ts';
 import type { Log } from './log.ts';
 import type { Redis } from './redis.ts';
 import type { SpooledMessage } from './spool.ts';
@@ -44,6 +44,8 @@ const unlinkCount = 100;
 
 type Options = {
   readonly redis: Redis;
+  /** For large messages: on `redis` everything else, signs of life too, would wait until they are through. */
+  readonly octets: Redis;
   readonly prefix: string;
   /** Null where there is no spool to share. */
   readonly mark: SpoolMark | null;
@@ -135,7 +137,7 @@ type Store = {
 };
 
 /** Octets in Redis, all together under a cap. */
-function createStore({ redis, prefix, totalMax = totalBytesMax, log }: Options): Store {
+function createStore({ redis, octets: bulk, prefix, totalMax = totalBytesMax, log }: Options): Store {
   const keys = keysOf(prefix);
   const room = createRoom(totalMax);
 
@@ -173,9 +175,10 @@ function createStore({ redis, prefix, totalMax = totalBytesMax, log }: Options):
       try {
         for (let piece = 0; piece < bytes.pieces; piece++) {
           const octets = await pieceOf(message, piece);
-          const written = redis.set(keys.bytes(bytes.key, piece), octets, 'PX', expiresMs);
-          // The only piece goes out with the job itself; without it the worker asks again.
-          if (bytes.pieces > 1) await written;
+          const isSmall = sizeBytes <= sharedBytesMax;
+          const written = (isSmall ? redis : bulk).set(keys.bytes(bytes.key, piece), octets, 'PX', expiresMs);
+          // What is small goes out with the job itself; without it the worker asks again.
+          if (!isSmall) await written;
           else written.catch((cause: unknown) => log.debug({ err: cause }, 'Redis did not take the octets'));
           signal.throwIfAborted();
         }

@@ -9,7 +9,7 @@ import { createHash, hash } from 'node:crypto';
 import { fetchBytes } from './bytes-fetch.ts';
 import { readShared } from './bytes-spool.ts';
 import { TempFail } from './fail.ts';
-import { type Job, keysOf } from './job.ts';
+import { type Job, keysOf, sharedBytesMax } from './job.ts';
 import type { Patience } from './patience.ts';
 import type { Redis } from './redis.ts';
 
@@ -38,7 +38,16 @@ const memoryBytesMax = 1024 * 1024;
 const recentMax = 32;
 
 /** Sources of a worker. What was read for one scanner is at hand for the other, which comes for it at about the same time. */
-export function createSources(redis: Redis, prefix: string, spool: string, patience: Patience): Sources {
+export function createSources(options: {
+  redis: Redis;
+  /** For large messages: a lock must not be lost because its extension waits until they are through. */
+  octets: Redis;
+  prefix: string;
+  spool: string;
+  patience: Patience;
+}): Sources {
+  const { redis, octets, prefix, spool, patience } = options;
+
   const recall = createRecent();
   const { bytes } = keysOf(prefix);
   return {
@@ -47,12 +56,15 @@ export function createSources(redis: Redis, prefix: string, spool: string, patie
     spool,
     piece: (key, signal) =>
       patience.wait(
-        recall(key, () => redis.getBuffer(key)),
+        recall(key, () => octets.getBuffer(key)),
         signal,
       ),
     whole(job, key, signal) {
       const name = `${key} ${job.sha256} ${job.sizeBytes}`;
-      const proved = recall(name, async () => provenWhole(job, key, await redis.getBuffer(bytes(key, 0))));
+      const connection = job.sizeBytes <= sharedBytesMax ? redis : octets;
+      const proved = recall(name, async () =>
+        provenWhole(job, key, await connection.getBuffer(bytes(key, 0))),
+      );
       return patience.wait(proved, signal);
     },
   };
@@ -134,8 +146,7 @@ async function* proven(job: Wanted, sources: Sources, signal: AbortSignal): Asyn
     if (held !== null) yield held;
     held = chunk;
   }
-  if (seenBytes !== job.sizeBytes || hash.digest('hex') !== job.sha256)
-    throw anotherMessage(job.spoolId);
+  if (seenBytes !== job.sizeBytes || hash.digest('hex') !== job.sha256) throw anotherMessage(job.spoolId);
   if (held !== null) yield held;
 }
 

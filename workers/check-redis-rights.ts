@@ -78,7 +78,7 @@ function trialsFor(prefix: string, id: string): Trial[] {
     trial('XTRIM', key('stream'), 'MINID', '~', '0-1'),
     trial('EVAL', script, 1, key('script')),
     trial('PUBLISH', `${prefix}:cancel`, id),
-    trial('UNLINK', key('text'), key('hash'), key('stream')),
+    trial('UNLINK', key('text'), key('count'), key('hash'), key('stream')),
     trial('DEL', key('set')),
     // Last: a connection that listens can do nothing else.
     trial('SUBSCRIBE', `${prefix}:cancel`),

@@ -9,6 +9,9 @@ import { z } from 'zod';
 import type { Reason, SpamResult, VirusResult } from '../rules/mail.ts';
 import type { LearnAs, LearnResult } from './spamd.ts';
 
+/** Octets of a message up to this size share a connection with jobs and signs of life; larger ones have their own. */
+export const sharedBytesMax = 65_536;
+
 /** The two queues: each kind of worker scales on its own. */
 export const queueNames = ['virus', 'spam'] as const;
 export type QueueName = (typeof queueNames)[number];

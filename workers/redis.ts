@@ -16,9 +16,9 @@ export type { ChainableCommander, Redis, RedisOptions } from 'ioredis';
 /**
  * What a connection is for. `producer`: commands that fail at once when Redis is away, in at most `commandTimeoutMs`.
  * `reader`: XREAD that blocks for at most `blockMsMax`. `worker`: BullMQ's worker, blocks as long and waits for Redis.
- * `subscriber`: pub/sub. `once`: a command line that asks and leaves.
+ * `octets`: what is large, and takes its time; waits for Redis. `subscriber`: pub/sub. `once`: a command line that asks and leaves.
  */
-export type RedisRole = 'producer' | 'reader' | 'worker' | 'subscriber' | 'once';
+export type RedisRole = 'producer' | 'reader' | 'worker' | 'octets' | 'subscriber' | 'once';
 
 /** What the connections of a process have in common: who tells that Redis is away, once. */
 export type Outage = {
@@ -128,6 +128,8 @@ const byRole: Readonly<Record<RedisRole, RedisOptions>> = {
     // BullMQ copies the connection for the first: it must not wait for others, nor they for it. A result goes out at once.
     autoPipeliningIgnoredCommands: ['bzpopmin', 'xadd'],
   },
+  // Silence of a Redis that hangs; one that is only slow answers piece by piece.
+  octets: { maxRetriesPerRequest: null, socketTimeout: blockMsMax * 2 },
   subscriber: { maxRetriesPerRequest: null },
   once: { maxRetriesPerRequest: 0, commandTimeout: 5000, retryStrategy: null, lazyConnect: true },
 };

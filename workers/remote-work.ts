@@ -107,7 +107,8 @@ export function createWork(options: {
         return log.error({ queue, jobId, task: job.task, alarm: true }, 'Dropped a job of another queue');
       const leftMs = job.deadline - clock.now();
       if (leftMs <= 0) return log.debug({ queue, jobId, spoolId }, 'Dropped a job that came too late');
-      if (cancelled.has(jobId)) return log.debug({ queue, jobId, spoolId }, 'Dropped a job that was taken back');
+      if (cancelled.has(jobId))
+        return log.debug({ queue, jobId, spoolId }, 'Dropped a job that was taken back');
       const stop = new AbortController();
       const timer = setTimeout(() => stop.abort(new DOMException('Deadline', 'TimeoutError')), leftMs);
       running.set(jobId, { queue, stop });

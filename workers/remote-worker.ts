@@ -47,6 +47,7 @@ export async function openWorker(options: {
   const outage = createOutage(redis, log);
   const producer = connectRedis(redis, 'producer', outage);
   const connection = connectRedis(redis, 'worker', outage);
+  const octets = connectRedis(redis, 'octets', outage);
   const subscriber = connectRedis(redis, 'subscriber', outage);
   // Asked each second: only a change is worth a line.
   const scanners = createScannerWatch(clientsFor(config, queues, silentLog), log);
@@ -62,7 +63,7 @@ export async function openWorker(options: {
   const patience = createPatience();
   const work: Work = createWork({
     id,
-    sources: createSources(connection, prefix, config.spool, patience),
+    sources: createSources({ redis: connection, octets, prefix, spool: config.spool, patience }),
     suspects: createSuspects(connection, prefix, patience),
     clients,
     spamBytes: config.limits.spamBytes,
@@ -117,7 +118,7 @@ export async function openWorker(options: {
       await Promise.race([presence.tell(), delay(firstBeatMs, undefined, { ref: false })]);
       await takers.close(config.limits.deadlineSeconds * 1000 * scanningShare);
       await Promise.all([presence.close(), monitor.close()]);
-      for (const one of [producer, connection, subscriber]) one.disconnect();
+      for (const one of [producer, connection, octets, subscriber]) one.disconnect();
       clients.clamd?.close();
       clients.spamd?.close();
     },

@@ -1,7 +1,7 @@
 /** bytes-* — octets from a spool that is shared, through Redis, from the filter: and only the right ones. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -120,13 +120,17 @@ test('readShared() goes on reading the folder that it opened when another takes 
 async function openStore(t: TestContext, options: { messageBytesMax?: number; totalMax?: number } = {}) {
   const server = await startTestRedis(t);
   const config = redisConfigOf(server.url);
-  const redis = connectRedis(config, 'producer', createOutage(config, silentLog), {
-    enableOfflineQueue: true,
-  });
-  t.after(() => redis.disconnect());
+  const connect = (role: 'producer' | 'octets') => {
+    const options = { enableOfflineQueue: true };
+    const connection = connectRedis(config, role, createOutage(config, silentLog), options);
+    t.after(() => connection.disconnect());
+    return connection;
+  };
+  const [redis, octets] = [connect('producer'), connect('octets')];
   const patience = createPatience();
   const store = {
     redis,
+    octets,
     prefix: 'test',
     mark: null,
     fetch: null,
@@ -135,9 +139,10 @@ async function openStore(t: TestContext, options: { messageBytesMax?: number; to
   };
   return {
     server,
+    redis,
     leases: createLeases({ ...store, ...options }),
     patience,
-    sources: createSources(redis, 'test', '/nowhere', patience),
+    sources: createSources({ redis, octets, prefix: 'test', spool: '/nowhere', patience }),
   };
 }
 
@@ -268,6 +273,21 @@ for (const size of [5_000, 600_000]) {
     await assert.rejects(openMessage({ ...message, bytes }, size, sources, stop.signal), TempFail);
   });
 }
+
+test('createLeases() and openMessage() leave the shared connection to others while large messages go through', async (t) => {
+  const { leases, sources, redis } = await openStore(t);
+  await redis.ping();
+  // Whatever is sent on it from now on never arrives.
+  redis.stream.pause();
+  redis.stream.cork();
+  for (const size of [65_537, 300_000]) {
+    const message = { ...messageOf(randomBytes(size)), spoolId: randomUUID().replaceAll('-', '') };
+    const bytes = await leases.hold(message).way(wanted, signal);
+    assert.ok(bytes !== null);
+    const got = await openMessage({ ...message, bytes }, size, sources, signal);
+    assert.equal((await read(got.read())).length, size);
+  }
+});
 
 test('createLeases() takes away many small messages at once, and the rest when it is closed', async (t) => {
   const { server, leases } = await openStore(t);

@@ -162,7 +162,10 @@ test('scan() asks the scanners of this process while Redis is away', async (t) =
 test('openQueue() starts while Redis is away, and uses it when it comes', async (t) => {
   const site = await openSite(t, { redisAway: true });
   const { virus } = await site.scan(letter('x'));
-  assert.match(virus.kind === 'unchecked' ? `${virus.reason} ${virus.detail}` : '', /unreachable .*Redis is away/);
+  assert.match(
+    virus.kind === 'unchecked' ? `${virus.reason} ${virus.detail}` : '',
+    /unreachable .*Redis is away/,
+  );
   const worker = await site.startWorker();
   await site.redis.restart();
   await accepts(site);

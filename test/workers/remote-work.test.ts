@@ -29,7 +29,7 @@ async function setUp(t: TestContext, script: (Act | null)[] = [null]) {
   const patience = createPatience();
   const work = createWork({
     id: 'w',
-    sources: createSources(redis, 'test', '/nowhere', patience),
+    sources: createSources({ redis, octets: redis, prefix: 'test', spool: '/nowhere', patience }),
     suspects: createSuspects(redis, 'test', patience),
     clients: { clamd, spamd: null },
     spamBytes: 1024,
@@ -56,7 +56,9 @@ async function setUp(t: TestContext, script: (Act | null)[] = [null]) {
   };
   const outcomes = async () =>
     (await redis.xrange(results, '-', '+')).flatMap(([, [name, text]]) =>
-      name === 'result' ? [(JSON.parse(text ?? '') as { outcome: { kind: string; reason?: string } }).outcome] : [],
+      name === 'result'
+        ? [(JSON.parse(text ?? '') as { outcome: { kind: string; reason?: string } }).outcome]
+        : [],
     );
   const scanned = () =>
     daemon.conversations
