@@ -9,7 +9,7 @@ import { Queue, Worker } from 'bullmq';
 import type { Job, QueueName } from './job.ts';
 import { queueNames } from './job.ts';
 import type { Log } from './log.ts';
-import type { Redis } from './redis.ts';
+import { batchOnly, type Redis } from './redis.ts';
 
 /** `gone`: Redis does not have it, or nobody would ever find it; `started`: a worker has it, or had it and died. */
 export type JobState = 'gone' | 'waiting' | 'started';
@@ -46,8 +46,17 @@ const retryMs = 500;
 /** Nobody reads BullMQ's events, and it writes them all the same. */
 const eventsMax = 100;
 
+/** BullMQ's scripts that are asked for each message, or nearly; it defines them as `<script>:<version>`. */
+const frequent = {
+  filter: ['addPrioritizedJob', 'changePriority', 'removeJob'],
+  worker: ['extendLocks', 'moveStalledJobsToWait', 'moveToActive', 'moveToFinished'],
+};
+const isAmong = (scripts: readonly string[]) => (script: string) =>
+  scripts.some((frequent) => script.startsWith(`${frequent}:`));
+
 /** The queues, to put jobs into. `redis`: a producer's connection, which stays the caller's. */
 export function openJobs(redis: Redis, prefix: string, log: Log): Jobs {
+  batchOnly(redis, isAmong(frequent.filter));
   const open = (name: QueueName): Queue => {
     const queue = new Queue(name, {
       connection: redis,
@@ -105,6 +114,7 @@ export function openTaker(options: {
   log: Log;
 }): Taker {
   const { queue, redis, prefix, concurrency, onJob, log } = options;
+  batchOnly(redis, isAmong(frequent.worker));
   const worker = new Worker(queue, async (job) => onJob(job.data, job.stalledCounter), {
     connection: redis,
     prefix,

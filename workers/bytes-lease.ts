@@ -9,13 +9,13 @@
 import { randomUUID } from 'node:crypto';
 import type { FetchServer } from './bytes-fetch.ts';
 import type { SpoolMark } from './bytes-spool.ts';
-import { type JobBytes, keysOf } from './job.ts';
+import { type JobBytes, keysOf, sharedBytesMax } from './job.ts';
 import type { Log } from './log.ts';
 import type { Redis } from './redis.ts';
 import type { SpooledMessage } from './spool.ts';
 
 /** What is needed of a message. */
-export type Leasable = Pick<SpooledMessage, 'spoolId' | 'sizeBytes' | 'inFile' | 'read'>;
+export type Leasable = Pick<SpooledMessage, 'spoolId' | 'sizeBytes' | 'inFile' | 'read' | 'head'>;
 
 export type Lease = {
   /**
@@ -30,13 +30,22 @@ export type Lease = {
   readonly release: () => void;
 };
 
-export type Leases = { readonly hold: (message: Leasable) => Lease };
+export type Leases = {
+  readonly hold: (message: Leasable) => Lease;
+  /** Takes away what was released; resolves when Redis has said so, or does not say anything. */
+  readonly close: () => Promise<void>;
+};
 
 const pieceBytes = 262_144;
 const totalBytesMax = 256 * 1024 ** 2;
+/** Keys are removed together: one command for each message cost as much as writing it. */
+const unlinkEveryMs = 20;
+const unlinkCount = 100;
 
 type Options = {
   readonly redis: Redis;
+  /** For large messages: on `redis` everything else, signs of life too, would wait until they are through. */
+  readonly octets: Redis;
   readonly prefix: string;
   /** Null where there is no spool to share. */
   readonly mark: SpoolMark | null;
@@ -69,6 +78,7 @@ export function createLeases(options: Options): Leases {
         },
       };
     },
+    close: () => store.flush(),
   };
 }
 
@@ -122,23 +132,38 @@ type Store = {
   /** Rejects where Redis does not take them, the message can't be read, or nobody wants it any more. */
   readonly put: (message: Leasable, expiresMs: number, signal: AbortSignal) => Promise<RedisBytes>;
   readonly remove: (bytes: RedisBytes, sizeBytes: number) => void;
+  /** Never rejects: what is not removed expires. */
+  readonly flush: () => Promise<void>;
 };
 
 /** Octets in Redis, all together under a cap. */
-function createStore({ redis, prefix, totalMax = totalBytesMax, log }: Options): Store {
+function createStore({ redis, octets: bulk, prefix, totalMax = totalBytesMax, log }: Options): Store {
   const keys = keysOf(prefix);
   const room = createRoom(totalMax);
 
-  const remove = ({ key, pieces }: RedisBytes, sizeBytes: number): void => {
-    room.give(sizeBytes);
-    const names = Array.from({ length: pieces }, (_, piece) => keys.bytes(key, piece));
+  let leftover: string[] = [];
+  let timer: NodeJS.Timeout | null = null;
+
+  const flush = async (): Promise<void> => {
+    if (timer !== null) clearTimeout(timer);
+    timer = null;
+    const names = leftover;
+    leftover = [];
     if (names.length === 0) return;
-    redis
+    await redis
       .unlink(...names)
       .catch((cause: unknown) => log.debug({ err: cause }, 'Octets in Redis will expire'));
   };
+  const remove = ({ key, pieces }: RedisBytes, sizeBytes: number): void => {
+    room.give(sizeBytes);
+    for (let piece = 0; piece < pieces; piece++) leftover.push(keys.bytes(key, piece));
+    // What is large goes at once.
+    if (pieces > 1 || leftover.length >= unlinkCount) void flush();
+    else timer ??= setTimeout(() => void flush(), unlinkEveryMs).unref();
+  };
   return {
     remove,
+    flush,
     async put(message, expiresMs, signal) {
       const { sizeBytes } = message;
       if (!room.takeNow(sizeBytes)) await room.take(sizeBytes, signal);
@@ -150,9 +175,10 @@ function createStore({ redis, prefix, totalMax = totalBytesMax, log }: Options):
       try {
         for (let piece = 0; piece < bytes.pieces; piece++) {
           const octets = await pieceOf(message, piece);
-          const written = redis.set(keys.bytes(bytes.key, piece), octets, 'PX', expiresMs);
-          // The only piece goes out with the job itself; without it the worker asks again.
-          if (bytes.pieces > 1) await written;
+          const isSmall = sizeBytes <= sharedBytesMax;
+          const written = (isSmall ? redis : bulk).set(keys.bytes(bytes.key, piece), octets, 'PX', expiresMs);
+          // What is small goes out with the job itself; without it the worker asks again.
+          if (!isSmall) await written;
           else written.catch((cause: unknown) => log.debug({ err: cause }, 'Redis did not take the octets'));
           signal.throwIfAborted();
         }
@@ -166,9 +192,15 @@ function createStore({ redis, prefix, totalMax = totalBytesMax, log }: Options):
 }
 
 async function pieceOf(message: Leasable, piece: number): Promise<Buffer> {
+  // The first is mostly the only one: of a message in memory it is no copy.
+  if (piece === 0) return bufferOf(await message.head(pieceBytes));
   const chunks: Uint8Array[] = [];
   for await (const chunk of message.read(piece * pieceBytes, (piece + 1) * pieceBytes)) chunks.push(chunk);
   return Buffer.concat(chunks);
+}
+
+function bufferOf(octets: Uint8Array): Buffer {
+  return Buffer.from(octets.buffer, octets.byteOffset, octets.length);
 }
 
 /** So many octets at once; first come, first served. One that is larger than all may have it alone. */

@@ -63,6 +63,8 @@ function trialsFor(prefix: string, id: string): Trial[] {
     trial('SET', key('text'), 'octets', 'PX', 60_000),
     trial('GET', key('text')),
     trial('MGET', key('text'), key('none')),
+    trial('INCR', key('count')),
+    trial('PEXPIRE', key('count'), 60_000),
     trial('ZADD', key('set'), 1, 'a'),
     trial('PEXPIRE', key('set'), 60_000),
     trial('ZRANGE', key('set'), 0, -1),
@@ -76,7 +78,7 @@ function trialsFor(prefix: string, id: string): Trial[] {
     trial('XTRIM', key('stream'), 'MINID', '~', '0-1'),
     trial('EVAL', script, 1, key('script')),
     trial('PUBLISH', `${prefix}:cancel`, id),
-    trial('UNLINK', key('text'), key('hash'), key('stream')),
+    trial('UNLINK', key('text'), key('count'), key('hash'), key('stream')),
     trial('DEL', key('set')),
     // Last: a connection that listens can do nothing else.
     trial('SUBSCRIBE', `${prefix}:cancel`),

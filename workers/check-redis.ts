@@ -20,7 +20,7 @@ type Info = ReadonlyMap<string, string>;
 const oldestVersion = [6, 2];
 /** What Redis holds of a message in flight at most, but for its octets: two jobs and two results. */
 const bytesPerMessage = 16 * 1024;
-/** Octets of messages in Redis at once (bytes-lease.ts). */
+/** Octets of one filter's messages in Redis at once (bytes-lease.ts). */
 const octetsMax = 256 * 1024 ** 2;
 
 /** All findings; `version`: of this Sluice. */
@@ -32,10 +32,11 @@ export async function checkRedis(config: Config, redis: RedisConfig, version: st
     const info = parseInfo(await connection.info());
     const server = judgeServer(info, where);
     if (server.some(({ level }) => level === 'fail')) return server;
-    const memory = [...judgeEviction(info, where), ...judgeMemory(info, config, where)];
     const seen = await readPresence(connection, redis.prefix).catch(() => null);
     // Where even that is refused, the rights are what is missing. They come last: the connection listens after that.
     const workers = seen === null ? [] : judgeWorkers(config, seen, version);
+    const filters = Math.max(1, seen?.filters.length ?? 1);
+    const memory = [...judgeEviction(info, where), ...judgeMemory(info, config, filters, where)];
     const rights = await checkRights(connection, redis, where, randomUUID());
     return [...server, ...rights, ...memory, ...judgePersistence(info, where), ...workers];
   } catch (cause) {
@@ -91,16 +92,18 @@ function judgeEviction(info: Info, where: string): Finding[] {
   return [fail(what, where, 'CONFIG SET maxmemory-policy noeviction, and the same in redis.conf')];
 }
 
-function judgeMemory(info: Info, config: Config, where: string): Finding[] {
+/** `filters`: as many as are alive; each is thought to have the limits of this configuration. */
+function judgeMemory(info: Info, config: Config, filters: number, where: string): Finding[] {
   const most = Number(info.get('maxmemory') ?? 0);
   if (!(most > 0)) return [ok('Redis may use all memory (maxmemory 0)', where)];
   const used = Number(info.get('used_memory') ?? 0);
   const { inFlight, messageBytes } = config.limits;
   const octets = Math.min(octetsMax, inFlight * Math.min(messageBytes, config.redis?.messageBytesMax ?? 0));
-  const needed = inFlight * bytesPerMessage + octets;
+  const needed = filters * (inFlight * bytesPerMessage + octets);
   const text = `maxmemory is ${megabytes(most)}, of which ${megabytes(used)} are taken`;
   if (most - used >= needed) return [ok(`Redis has room: ${text}`, where)];
-  const what = `${text}; ${inFlight} messages in flight need up to ${megabytes(needed)}`;
+  const each = filters === 1 ? '' : ` of each of ${filters} filters`;
+  const what = `${text}; ${inFlight} messages in flight${each} need up to ${megabytes(needed)}`;
   const remedy = 'raise maxmemory of Redis, or lower limits.inFlight or redis.messageBytesMax';
   return [warn(`Redis may get full, and then takes no job: ${what}`, where, remedy)];
 }

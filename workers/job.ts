@@ -9,6 +9,9 @@ import { z } from 'zod';
 import type { Reason, SpamResult, VirusResult } from '../rules/mail.ts';
 import type { LearnAs, LearnResult } from './spamd.ts';
 
+/** Octets of a message up to this size share a connection with jobs and signs of life; larger ones have their own. */
+export const sharedBytesMax = 65_536;
+
 /** The two queues: each kind of worker scales on its own. */
 export const queueNames = ['virus', 'spam'] as const;
 export type QueueName = (typeof queueNames)[number];
@@ -162,6 +165,8 @@ export function keysOf(prefix: string) {
     /** Entries of one field: `result`, or `alive` from the reader itself. */
     results: (instance: string) => `${prefix}:results:${instance}`,
     bytes: (key: string, piece: number) => `${prefix}:bytes:${key}:${piece}`,
+    /** How often a job began after a worker had died with it. */
+    begun: (jobId: string) => `${prefix}:begun:${jobId}`,
     cancel: `${prefix}:cancel`,
   };
 }

@@ -16,9 +16,9 @@ export type { ChainableCommander, Redis, RedisOptions } from 'ioredis';
 /**
  * What a connection is for. `producer`: commands that fail at once when Redis is away, in at most `commandTimeoutMs`.
  * `reader`: XREAD that blocks for at most `blockMsMax`. `worker`: BullMQ's worker, blocks as long and waits for Redis.
- * `subscriber`: pub/sub. `once`: a command line that asks and leaves.
+ * `octets`: what is large, and takes its time; waits for Redis. `subscriber`: pub/sub. `once`: a command line that asks and leaves.
  */
-export type RedisRole = 'producer' | 'reader' | 'worker' | 'subscriber' | 'once';
+export type RedisRole = 'producer' | 'reader' | 'worker' | 'octets' | 'subscriber' | 'once';
 
 /** What the connections of a process have in common: who tells that Redis is away, once. */
 export type Outage = {
@@ -61,6 +61,24 @@ export async function connectOnce(redis: RedisConfig): Promise<Redis> {
     // That it is closed is all that the library says here.
     throw first ?? cause;
   }
+}
+
+/**
+ * Scripts that will be defined on this connection go out alone and at once, but for those that `isFrequent`. ioredis copies all
+ * that it may send together into each batch: with BullMQ's 64 that was most of what a batch cost (105 µs against 3).
+ */
+export function batchOnly(connection: Redis, isFrequent: (script: string) => boolean): void {
+  const define = connection.defineCommand.bind(connection);
+  connection.defineCommand = (name, definition) => {
+    define(name, definition);
+    const batched: Record<string, unknown> = connection.scriptsSet;
+    // It is not there where two queues share the connection.
+    if (isFrequent(name) || !(name in batched)) return;
+    delete batched[name];
+    // A list of its own: the connections of a role begin with the same.
+    const { autoPipeliningIgnoredCommands: alone = [] } = connection.options;
+    connection.options.autoPipeliningIgnoredCommands = [...alone, name];
+  };
 }
 
 /** An outage of this Redis, told to `log` when it begins and when it ends. */
@@ -107,9 +125,11 @@ const byRole: Readonly<Record<RedisRole, RedisOptions>> = {
     maxRetriesPerRequest: null,
     socketTimeout: blockMsMax * 3,
     enableAutoPipelining: true,
-    // BullMQ copies the connection for this one: it must not wait for others, nor they for it.
-    autoPipeliningIgnoredCommands: ['bzpopmin'],
+    // BullMQ copies the connection for the first: it must not wait for others, nor they for it. A result goes out at once.
+    autoPipeliningIgnoredCommands: ['bzpopmin', 'xadd'],
   },
+  // Silence of a Redis that hangs; one that is only slow answers piece by piece.
+  octets: { maxRetriesPerRequest: null, socketTimeout: blockMsMax * 2 },
   subscriber: { maxRetriesPerRequest: null },
   once: { maxRetriesPerRequest: 0, commandTimeout: 5000, retryStrategy: null, lazyConnect: true },
 };

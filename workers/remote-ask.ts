@@ -2,8 +2,9 @@
  * remote-ask — one question about one message, asked of whichever worker takes the job.
  *
  * Hides the job's ways to go wrong: a worker without the octets gets them another way; a job that Redis lost is added again
- * under a new id; a scanner that is away at one worker is asked for at another, once. What nobody took is told as
- * `untaken`, and whether a worker may have begun with it: only what nobody touched is safe to scan elsewhere.
+ * under a new id; a scanner that is away at one worker is asked for at others, three times at most. What nobody took, or no
+ * worker has a scanner for that answers, is told as `untaken`, and whether a worker may have begun with it: only what nobody
+ * touched is safe to scan elsewhere.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -129,7 +130,7 @@ async function once<A>(asking: Asking<A>, bytes: JobBytes): Promise<Ended<A | Ne
     deadline: arrivalMs + Math.max(1, Math.ceil(deadline - performance.now())),
     bytes,
   };
-  const waitingOfSender = waiters.waitingOf(queue, sender);
+  const waitingOfSender = waiters.waitingOf(queue, job);
   const { waiter, ended } = waiters.wait({ queue, job, round: roundOf(arrivalMs), accept }, signal);
   const priority = priorityOf({ arrivalMs, sizeBytes, waitingOfSender });
   const added = jobs.add(queue, job, { priority, arrivalMs });
@@ -139,7 +140,8 @@ async function once<A>(asking: Asking<A>, bytes: JobBytes): Promise<Ended<A | Ne
   const how = await ended;
   if (how.kind === 'answer') return how;
   tally.started ||= waiter.started;
-  if (how.kind !== 'gone') cancel.job(queue, job.jobId);
+  // Of one that is lost, half may still be there (an eviction), and then stays for ever.
+  cancel.job(queue, job.jobId);
   return how;
 }
 
@@ -183,8 +185,10 @@ async function judge<A extends object>(
     tally.failed = way;
     return null;
   }
-  if (!isAway(answer) || !hasOther(asking, question.queue, worker) || ++tally.elsewhere > elsewhereMax)
-    return { kind: 'answered', answer };
+  if (!isAway(answer)) return { kind: 'answered', answer };
+  // No octet came to a scanner: the one of this process may be asked.
+  if (!hasOther(asking, question.queue, worker) || ++tally.elsewhere > elsewhereMax)
+    return { kind: 'untaken', detail: answer.detail, started: tally.started };
   // The same one may be quicker again, until it knows of its trouble and leaves the jobs to others.
   await pause(elsewherePauseMs, signal);
   return null;
@@ -223,6 +227,6 @@ function isNeed(answer: object): answer is Need {
   return 'kind' in answer && answer.kind === 'need';
 }
 
-function isAway(answer: object): boolean {
+function isAway(answer: object): answer is Unchecked {
   return 'reason' in answer && answer.reason === 'unreachable';
 }

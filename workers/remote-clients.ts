@@ -94,6 +94,7 @@ async function copyOf(
     async *read(from = 0, to = copy.length) {
       yield copy.subarray(from, to);
     },
+    head: async (maxBytes) => copy.subarray(0, maxBytes),
   };
 }
 

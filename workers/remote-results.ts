@@ -2,7 +2,7 @@
  * remote-results — the stream into which workers write results for this process.
  *
  * Hides how nothing of it is lost or kept: it is read from an explicit place on, on a connection of its own, and what was
- * read is deleted. After any trouble reading begins anew at the beginning, as another server's ids may be lower; what
+ * read is deleted a little later. After any trouble reading begins anew at the beginning, as another server's ids may be lower; what
  * comes twice then speaks of jobs that nobody waits for any more. Never throws.
  */
 import { setTimeout as delay } from 'node:timers/promises';
@@ -18,6 +18,9 @@ const pauseMs = 100;
 /** The stream is there as long as its reader lives, and not much longer. */
 const expiryMs = 60_000;
 const keepEveryMs = 1_000;
+/** What was read is deleted so often, or when it is so much: a command for every few results cost more than it saved. */
+const trimEveryMs = 100;
+const trimCount = 200;
 
 /** Reads `key` until closed. `reader` is used by nobody else and closed here; `producer` deletes what was read. */
 export function openResults(options: {
@@ -30,14 +33,21 @@ export function openResults(options: {
   const { reader, producer, key, onResult, log } = options;
   let closed = false;
   let after = beginning;
+  let readSince = 0;
+  let trimmedAt = 0;
 
   const readOnce = async (): Promise<void> => {
     const found = await reader.xread('COUNT', countMax, 'BLOCK', blockMs, 'STREAMS', key, after);
-    for (const [id, [name, text]] of found?.[0]?.[1] ?? []) {
+    const entries = found?.[0]?.[1] ?? [];
+    for (const [id, [name, text]] of entries) {
       after = id;
       if (name === 'result' && text !== undefined) onResult(text);
     }
-    if (found === null) return;
+    readSince += entries.length;
+    // The entry of each second that keeps the stream brings us here again.
+    const now = performance.now();
+    if (readSince === 0 || (readSince < trimCount && now - trimmedAt < trimEveryMs)) return;
+    [readSince, trimmedAt] = [0, now];
     producer
       .xtrim(key, 'MINID', nextId(after))
       .catch((cause: unknown) => log.debug({ err: cause }, 'Results that were read will expire'));

@@ -7,6 +7,7 @@
 import { openTaker, type Taker } from './bull.ts';
 import type { QueueName } from './job.ts';
 import type { Log } from './log.ts';
+import type { Patience } from './patience.ts';
 import type { Presence } from './presence.ts';
 import type { Redis } from './redis.ts';
 import type { ScannerWatch } from './remote-scanners.ts';
@@ -15,7 +16,7 @@ import type { Work } from './remote-work.ts';
 export type Takers = {
   /** Takes or leaves the jobs of each queue, as things stand. */
   readonly decide: () => Promise<void>;
-  /** Takes no more; resolves when what runs is done, or where Redis is away and nothing runs. */
+  /** Takes no more; resolves when what runs is done, or where Redis is away and nothing runs. Then nobody waits for its octets. */
   readonly close: (atMostMs: number) => Promise<void>;
 };
 
@@ -28,12 +29,13 @@ type Options = {
   readonly work: Work;
   readonly scanners: ScannerWatch;
   readonly presence: Presence;
+  readonly patience: Patience;
   readonly log: Log;
 };
 
 /** Begins to take jobs. */
 export function openTakers(options: Options): Takers {
-  const { queues, concurrency, redis, prefix, work, log } = options;
+  const { queues, concurrency, redis, prefix, work, presence, patience, log } = options;
   const takers = queues.map((queue) => ({
     queue,
     leaves: false,
@@ -54,7 +56,12 @@ export function openTakers(options: Options): Takers {
       const done = Promise.all(takers.map(({ taker }) => taker.close()));
       const { promise: enough, resolve } = Promise.withResolvers<void>();
       const timer = setTimeout(resolve, atMostMs);
-      const looks = setInterval(() => isDone(options) && resolve(), 100);
+      const looks = setInterval(() => {
+        if (presence.isUp()) return;
+        patience.end();
+        // A taker can't tell Redis goodbye, and must not wait for that.
+        if (queues.every((queue) => work.running(queue) === 0)) resolve();
+      }, 100);
       await Promise.race([done, enough]);
       clearTimeout(timer);
       clearInterval(looks);
@@ -79,9 +86,4 @@ async function takeOrLeave(
     log.info({ queue }, 'Taking jobs again');
     await taker.resume();
   }
-}
-
-/** Nothing runs, and Redis is away: a taker can't tell it goodbye, and must not wait for that. */
-function isDone({ queues, work, presence }: Options): boolean {
-  return !presence.isUp() && queues.every((queue) => work.running(queue) === 0);
 }

@@ -4,6 +4,7 @@
  * Hides the guard against mixed-up verdicts: a result counts only where job, message id, digest and kind of answer are those
  * of a waiter; anything else is an alarm and dropped. Every waiter is settled exactly once, however many want to.
  */
+import { bulkOf } from './fair-priority.ts';
 import { type Checked, type Job, type Need, parseResult, type QueueName } from './job.ts';
 import type { Log } from './log.ts';
 
@@ -38,8 +39,8 @@ export type Waiters = {
   readonly deliver: (text: string) => void;
   readonly all: () => Iterable<Waiter>;
   readonly settleAll: (why: Why) => void;
-  /** How many jobs of this sender wait in the queue. */
-  readonly waitingOf: (queue: QueueName, sender: string) => number;
+  /** How many jobs wait in the queue that count as the same sender's. */
+  readonly waitingOf: (queue: QueueName, job: Pick<Job, 'task' | 'sender'>) => number;
 };
 
 type Entry = Waiter & { readonly deliver: (outcome: unknown, worker: string) => string | null };
@@ -49,8 +50,9 @@ export function createWaiters(log: Log, now: () => number = () => performance.no
   const entries = new Map<string, Entry>();
   const bySender = new Map<string, number>();
 
-  const count = (queue: QueueName, sender: string, by: 1 | -1): void => {
-    const name = `${queue} ${sender}`;
+  const nameOf = (queue: QueueName, job: Pick<Job, 'task' | 'sender'>) => `${queue} ${bulkOf(job)}`;
+  const count = (queue: QueueName, job: Job, by: 1 | -1): void => {
+    const name = nameOf(queue, job);
     const left = (bySender.get(name) ?? 0) + by;
     if (left === 0) bySender.delete(name);
     else bySender.set(name, left);
@@ -66,7 +68,7 @@ export function createWaiters(log: Log, now: () => number = () => performance.no
       const end = (how: Ended<A | Need>): void => {
         if (!entries.delete(job.jobId)) return;
         signal.removeEventListener('abort', stop);
-        count(queue, job.sender, -1);
+        count(queue, job, -1);
         resolve(how);
       };
       const stop = () => end({ kind: 'aborted' });
@@ -86,7 +88,7 @@ export function createWaiters(log: Log, now: () => number = () => performance.no
         },
       };
       entries.set(job.jobId, entry);
-      count(queue, job.sender, 1);
+      count(queue, job, 1);
       if (signal.aborted) stop();
       else signal.addEventListener('abort', stop, { once: true });
       return { waiter: entry, ended };
@@ -100,7 +102,7 @@ export function createWaiters(log: Log, now: () => number = () => performance.no
     settleAll(why) {
       for (const entry of entries.values()) entry.settle(why);
     },
-    waitingOf: (queue, sender) => bySender.get(`${queue} ${sender}`) ?? 0,
+    waitingOf: (queue, job) => bySender.get(nameOf(queue, job)) ?? 0,
   };
 }
 

@@ -2,8 +2,8 @@
  * remote-watch — looks after those who wait: once a second, for as long as Redis is there.
  *
  * Hides how a job is found to be lost (Redis did not know it twice in a row), and that a queue without a living worker is as
- * good as away. When Redis goes everybody who waits is settled at once; when it comes back, what it may have forgotten
- * is set again.
+ * good as away. When Redis goes everybody who waits is settled at once; when it comes back, or lost a job, what it may have
+ * forgotten is set again.
  */
 import type { Jobs } from './bull.ts';
 import { roundOf } from './fair-priority.ts';
@@ -40,16 +40,23 @@ export function createWatch(options: {
   const idle = createIdle();
   let looking = false;
 
+  const prepare = (): void => {
+    jobs.prepare().catch((cause: unknown) => log.debug({ err: cause }, 'Cannot prepare the queues'));
+  };
   const look = async (): Promise<void> => {
     const now = performance.now();
     const suspects = [...waiters.all()].filter(({ since }) => now - since >= suspectMs);
     if (suspects.length === 0) return;
     const states = await jobs.states(suspects.map(({ queue, job }) => ({ queue, jobId: job.jobId })));
+    let isEmptied = false;
     for (const [at, waiter] of suspects.entries()) {
       waiter.started ||= states[at] === 'started';
       waiter.missing = states[at] === 'gone' ? waiter.missing + 1 : 0;
-      if (waiter.missing >= missingMax) waiter.settle({ kind: 'gone' });
+      if (waiter.missing < missingMax) continue;
+      isEmptied = true;
+      waiter.settle({ kind: 'gone' });
     }
+    if (isEmptied) prepare();
     const round = roundOf(presence().clock.now());
     await putFirst(
       jobs,
@@ -79,7 +86,7 @@ export function createWatch(options: {
     change(isUp) {
       if (!isUp) return waiters.settleAll({ kind: 'away' });
       idle.forget();
-      jobs.prepare().catch((cause: unknown) => log.debug({ err: cause }, 'Cannot prepare the queues'));
+      prepare();
       cancel.again();
     },
     close: () => clearInterval(timer),

@@ -2,7 +2,7 @@
  * remote-work — what a worker does with a job: check it, get the octets, ask the scanner, write the result.
  *
  * Hides that nothing in Redis is trusted, and that a worker is pure: octets in, a result out (RELIABILITY R8). A job that is
- * malformed, late or taken back is dropped; octets that can't be had are `need`; a job on which workers died is not tried
+ * malformed, late or taken back is dropped; octets that can't be had are `need`; a job that killed its workers is not tried
  * again. Never throws: whatever happens, the next job is taken.
  */
 import type { SpamResult, VirusResult } from '../rules/mail.ts';
@@ -12,6 +12,7 @@ import { abortedBy } from './exchange.ts';
 import { type Job, keysOf, learnAsOf, type Outcome, parseJob, type QueueName, type Result } from './job.ts';
 import type { Log } from './log.ts';
 import type { RedisClock } from './redis-clock.ts';
+import type { Suspects } from './remote-suspects.ts';
 import type { LearnResult } from './spamd.ts';
 
 export type Work = {
@@ -22,8 +23,14 @@ export type Work = {
   readonly running: (queue: QueueName) => number;
 };
 
-/** A message that this many workers died on is poison. */
-const deathsMax = 2;
+/** A message is poison that killed a worker, as it seemed, and then this many more while no other suspect was under way. */
+const beginsMax = 2;
+/** A job may be taken back while it is on its way to us: its id is remembered so long. */
+const cancelledMs = 5_000;
+/** All workers hear of all jobs that are taken back. */
+const cancelledMax = 10_000;
+/** The count of a suspect outlives its deadline by this much. */
+const countGraceMs = 10_000;
 /** Where the stream is not there, its filter is dead, or will ask again. */
 const resultsMax = 10_000;
 
@@ -33,6 +40,7 @@ type Running = { readonly queue: QueueName; readonly stop: AbortController };
 export function createWork(options: {
   id: string;
   sources: Sources;
+  suspects: Suspects;
   clients: ScannerClients;
   spamBytes: number;
   clock: Pick<RedisClock, 'now'>;
@@ -40,8 +48,9 @@ export function createWork(options: {
   onOutcome?: (queue: QueueName, outcome: Outcome, ms: number) => void;
   log: Log;
 }): Work {
-  const { id, sources, clock, log } = options;
+  const { id, sources, suspects, clock, log } = options;
   const running = new Map<string, Running>();
+  const cancelled = createCancelled();
   const keys = keysOf(sources.prefix);
 
   const tell = (job: Job, outcome: Outcome): void => {
@@ -64,6 +73,28 @@ export function createWork(options: {
     if (!stop.aborted) tell(job, outcome);
     options.onOutcome?.(queue, outcome, performance.now() - began);
   };
+  /** A worker died while it had the job. */
+  const workOnSuspect = async (queue: QueueName, job: Job, stop: AbortSignal): Promise<void> => {
+    const { jobId, spoolId, queueId } = job;
+    const expiresMs = Math.max(1, job.deadline - clock.now()) + countGraceMs;
+    try {
+      await suspects.alone(job, expiresMs, stop, async (before) => {
+        if (before < beginsMax) return workOn(queue, job, stop);
+        const deaths = before + 1;
+        log.error(
+          { queue, spoolId, queueId, deaths, alarm: true },
+          'Workers die on a message: not tried again',
+        );
+        const detail = `${deaths} workers were lost on this message`;
+        tell(job, { kind: 'unchecked', reason: 'poison', detail });
+      });
+    } catch (cause) {
+      if (stop.aborted) return;
+      const detail = cause instanceof Error ? cause.message : String(cause);
+      log.info({ jobId, spoolId, detail }, 'Cannot count how often a job began');
+      tell(job, { kind: 'need', detail });
+    }
+  };
 
   return {
     async take(queue, data, deaths) {
@@ -71,24 +102,18 @@ export function createWork(options: {
       if (!parsed.ok)
         return log.error({ queue, problems: parsed.problems, alarm: true }, 'Dropped a foreign job');
       const job = parsed.value;
-      const { jobId, spoolId, queueId } = job;
+      const { jobId, spoolId } = job;
       if (queue === 'virus' && job.task !== 'scan')
         return log.error({ queue, jobId, task: job.task, alarm: true }, 'Dropped a job of another queue');
       const leftMs = job.deadline - clock.now();
       if (leftMs <= 0) return log.debug({ queue, jobId, spoolId }, 'Dropped a job that came too late');
-      if (deaths > deathsMax) {
-        log.error(
-          { queue, spoolId, queueId, deaths, alarm: true },
-          'Workers die on a message: not tried again',
-        );
-        const detail = `${deaths} workers were lost on this message`;
-        return tell(job, { kind: 'unchecked', reason: 'poison', detail });
-      }
+      if (cancelled.has(jobId))
+        return log.debug({ queue, jobId, spoolId }, 'Dropped a job that was taken back');
       const stop = new AbortController();
       const timer = setTimeout(() => stop.abort(new DOMException('Deadline', 'TimeoutError')), leftMs);
       running.set(jobId, { queue, stop });
       try {
-        await workOn(queue, job, stop.signal);
+        await (deaths > 0 ? workOnSuspect : workOn)(queue, job, stop.signal);
       } catch (cause) {
         log.error({ err: cause, jobId, spoolId, alarm: true }, 'Cannot work on a job');
       } finally {
@@ -96,8 +121,33 @@ export function createWork(options: {
         running.delete(jobId);
       }
     },
-    cancel: (jobId) => running.get(jobId)?.stop.abort(new DOMException('Taken back', 'AbortError')),
+    cancel(jobId) {
+      const known = running.get(jobId);
+      if (known === undefined) cancelled.add(jobId);
+      else known.stop.abort(new DOMException('Taken back', 'AbortError'));
+    },
     running: (queue) => [...running.values()].filter((one) => one.queue === queue).length,
+  };
+}
+
+/** Ids of the last few seconds, oldest first. */
+function createCancelled() {
+  const at = new Map<string, number>();
+  const forget = (): void => {
+    for (const [jobId, since] of at) {
+      if (at.size <= cancelledMax && performance.now() - since < cancelledMs) return;
+      at.delete(jobId);
+    }
+  };
+  return {
+    add(jobId: string): void {
+      at.set(jobId, performance.now());
+      forget();
+    },
+    has(jobId: string): boolean {
+      forget();
+      return at.has(jobId);
+    },
   };
 }
 

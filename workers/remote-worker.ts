@@ -13,10 +13,12 @@ import { createScannerClients, type ScannerClients, scanningShare } from './clie
 import { PermFail } from './fail.ts';
 import type { QueueName } from './job.ts';
 import { type Log, silentLog } from './log.ts';
+import { createPatience } from './patience.ts';
 import { startPresence, type WorkerPresence } from './presence.ts';
 import { connectRedis, createOutage } from './redis.ts';
 import { hearCancels } from './remote-cancel.ts';
 import { createScannerWatch, type ScannerWatch } from './remote-scanners.ts';
+import { createSuspects } from './remote-suspects.ts';
 import { openTakers } from './remote-takers.ts';
 import { createWork, type Work } from './remote-work.ts';
 import { version } from './version.ts';
@@ -24,7 +26,7 @@ import { openWorkerMonitor, type WorkerMonitor } from './worker-monitor.ts';
 
 export type OpenWorker = {
   readonly id: string;
-  /** Takes no more jobs, finishes those that run, and closes everything. */
+  /** Says so, takes no more jobs, finishes those that run, and closes everything. */
   readonly drain: () => Promise<void>;
 };
 
@@ -45,19 +47,24 @@ export async function openWorker(options: {
   const outage = createOutage(redis, log);
   const producer = connectRedis(redis, 'producer', outage);
   const connection = connectRedis(redis, 'worker', outage);
+  const octets = connectRedis(redis, 'octets', outage);
   const subscriber = connectRedis(redis, 'subscriber', outage);
   // Asked each second: only a change is worth a line.
   const scanners = createScannerWatch(clientsFor(config, queues, silentLog), log);
   const prove = createProofs(config.spool);
   let spools: readonly string[] = [];
   let monitor: WorkerMonitor | null = null;
-  const around = { id, config, queues, scanners, running: (queue: QueueName) => work.running(queue) };
+  let draining = false;
+  const serves = (queue: QueueName): boolean => !draining && queues.includes(queue);
+  const around = { id, config, serves, scanners, running: (queue: QueueName) => work.running(queue) };
   const describe = createDescription({ ...around, spools: () => spools, now: () => presence.clock.now() });
   const presence = startPresence({ kind: 'workers', connection: producer, prefix, outage, log, describe });
   const { clock } = presence;
+  const patience = createPatience();
   const work: Work = createWork({
     id,
-    sources: createSources(connection, prefix, config.spool),
+    sources: createSources({ redis: connection, octets, prefix, spool: config.spool, patience }),
+    suspects: createSuspects(connection, prefix, patience),
     clients,
     spamBytes: config.limits.spamBytes,
     clock,
@@ -92,6 +99,7 @@ export async function openWorker(options: {
     work,
     scanners,
     presence,
+    patience,
     log,
   };
   const takers = openTakers(taking);
@@ -105,9 +113,12 @@ export async function openWorker(options: {
     async drain() {
       looking.stop();
       monitor.stopping();
+      // Nobody should count on it for the minutes that its last scan may take.
+      draining = true;
+      await Promise.race([presence.tell(), delay(firstBeatMs, undefined, { ref: false })]);
       await takers.close(config.limits.deadlineSeconds * 1000 * scanningShare);
       await Promise.all([presence.close(), monitor.close()]);
-      for (const one of [producer, connection, subscriber]) one.disconnect();
+      for (const one of [producer, connection, octets, subscriber]) one.disconnect();
       clients.clamd?.close();
       clients.spamd?.close();
     },
@@ -131,16 +142,16 @@ function clientsFor(config: Config, queues: readonly QueueName[], log: Log): Sca
 function createDescription(around: {
   id: string;
   config: Config;
-  queues: readonly QueueName[];
+  serves: (queue: QueueName) => boolean;
   scanners: ScannerWatch;
   running: (queue: QueueName) => number;
   spools: () => readonly string[];
   now: () => number;
 }): () => WorkerPresence {
-  const { id, config, queues, scanners, running, spools, now } = around;
+  const { id, config, serves, scanners, running, spools, now } = around;
   let startedAt: number | null = null;
   const of = (queue: QueueName): WorkerPresence[QueueName] =>
-    queues.includes(queue)
+    serves(queue)
       ? { ...scanners.state(queue), concurrency: config.worker[queue], running: running(queue) }
       : null;
   return () => {

@@ -18,7 +18,7 @@ import { keysOf } from './job.ts';
 import type { Log } from './log.ts';
 import { type FilterPresence, type Presence, startPresence } from './presence.ts';
 import type { QueueSources } from './queue-metrics.ts';
-import { connectRedis, createOutage } from './redis.ts';
+import { blockMsMax, connectRedis, createOutage } from './redis.ts';
 import { createAsk } from './remote-ask.ts';
 import { createCancel } from './remote-cancel.ts';
 import { createRemoteClients } from './remote-clients.ts';
@@ -55,6 +55,12 @@ export async function openRemote(options: {
   const outage = createOutage(redis, log);
   const fetch = options.trusts === null ? null : await openFetch(redis, options.trusts, log);
   const producer = connectRedis(redis, 'producer', outage);
+  // Nobody waits for octets that a connection lost under way.
+  const octets = connectRedis(redis, 'octets', outage, {
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: blockMsMax,
+  });
   // What it was asked on a connection that broke must not be asked again at the place that it had got to.
   const reader = connectRedis(redis, 'reader', outage, { maxRetriesPerRequest: 0 });
   const jobs = openJobs(producer, prefix, log);
@@ -79,6 +85,7 @@ export async function openRemote(options: {
   const results = openResults({ reader, producer, key, onResult: waiters.deliver, log });
   const leases = createLeases({
     redis: producer,
+    octets,
     prefix,
     mark,
     fetch,
@@ -101,9 +108,10 @@ export async function openRemote(options: {
       watch.close();
       waiters.settleAll({ kind: 'aborted' });
       await presence.close();
+      await leases.close();
       await results.close();
       await fetch?.close();
-      producer.disconnect();
+      for (const one of [producer, octets]) one.disconnect();
     },
   };
 }

@@ -1,7 +1,7 @@
 /** bytes-* — octets from a spool that is shared, through Redis, from the filter: and only the right ones. */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -14,6 +14,7 @@ import { createProofs, markSpool, readShared, sharesSpool } from '../../workers/
 import { TempFail } from '../../workers/fail.ts';
 import type { JobBytes } from '../../workers/job.ts';
 import { silentLog } from '../../workers/log.ts';
+import { createPatience } from '../../workers/patience.ts';
 import { connectRedis, createOutage } from '../../workers/redis.ts';
 import { redisConfigOf, startTestRedis } from './redis-rig.ts';
 import { until } from './remote-rig.ts';
@@ -36,6 +37,7 @@ function messageOf(octets: Buffer, inFile = false) {
     async *read(from = 0, to = octets.length) {
       yield octets.subarray(from, to);
     },
+    head: async (maxBytes: number) => octets.subarray(0, maxBytes),
   };
 }
 
@@ -118,12 +120,17 @@ test('readShared() goes on reading the folder that it opened when another takes 
 async function openStore(t: TestContext, options: { messageBytesMax?: number; totalMax?: number } = {}) {
   const server = await startTestRedis(t);
   const config = redisConfigOf(server.url);
-  const redis = connectRedis(config, 'producer', createOutage(config, silentLog), {
-    enableOfflineQueue: true,
-  });
-  t.after(() => redis.disconnect());
+  const connect = (role: 'producer' | 'octets') => {
+    const options = { enableOfflineQueue: true };
+    const connection = connectRedis(config, role, createOutage(config, silentLog), options);
+    t.after(() => connection.disconnect());
+    return connection;
+  };
+  const [redis, octets] = [connect('producer'), connect('octets')];
+  const patience = createPatience();
   const store = {
     redis,
+    octets,
     prefix: 'test',
     mark: null,
     fetch: null,
@@ -132,8 +139,10 @@ async function openStore(t: TestContext, options: { messageBytesMax?: number; to
   };
   return {
     server,
+    redis,
     leases: createLeases({ ...store, ...options }),
-    sources: createSources(redis, 'test', '/nowhere'),
+    patience,
+    sources: createSources({ redis, octets, prefix: 'test', spool: '/nowhere', patience }),
   };
 }
 
@@ -227,6 +236,71 @@ test('openMessage() of which only the beginning is wanted has read it all', asyn
   await assert.rejects(read(got.read()), TempFail);
   const other = { ...messageOf(octets), sha256: 'a'.repeat(64), bytes };
   await assert.rejects(openMessage(other, 1_000, sources, signal), TempFail);
+});
+
+test('openMessage() has a small message at hand for the second scanner, and proves it for another job', async (t) => {
+  const { server, leases, sources } = await openStore(t);
+  const octets = randomBytes(5_000);
+  const message = messageOf(octets);
+  const bytes = await leases.hold(message).way(wanted, signal);
+  assert.ok(bytes !== null);
+  const job = { ...message, bytes };
+  const open = async (take: number) => openMessage(job, take, sources, signal);
+  assert.ok((await read((await open(5_000)).read())).equals(octets));
+  await server.ask('FLUSHALL');
+  await assert.rejects(openMessage({ ...job, sha256: 'a'.repeat(64) }, 5_000, sources, signal), TempFail);
+  const second = await open(1_000);
+  assert.ok((await read(second.read(0, 1_000))).equals(octets.subarray(0, 1_000)));
+  await assert.rejects(read(second.read()), TempFail);
+  await assert.rejects(open(5_000), TempFail, 'it is not kept for a third');
+});
+
+for (const size of [5_000, 600_000]) {
+  test(`openMessage() of ${size} octets in a Redis that hangs ends with its signal, and with the worker`, async (t) => {
+    const { server, leases, sources, patience } = await openStore(t);
+    const message = messageOf(randomBytes(size));
+    const bytes = await leases.hold(message).way(wanted, signal);
+    assert.ok(bytes !== null);
+    server.kill('SIGSTOP');
+    t.after(() => server.kill('SIGCONT'));
+    const stop = new AbortController();
+    const one = openMessage({ ...message, bytes }, size, sources, stop.signal);
+    const other = openMessage({ ...message, bytes }, size, sources, signal);
+    stop.abort();
+    await assert.rejects(one, TempFail);
+    patience.end();
+    await assert.rejects(other, TempFail);
+    await assert.rejects(openMessage({ ...message, bytes }, size, sources, stop.signal), TempFail);
+  });
+}
+
+test('createLeases() and openMessage() leave the shared connection to others while large messages go through', async (t) => {
+  const { leases, sources, redis } = await openStore(t);
+  await redis.ping();
+  // Whatever is sent on it from now on never arrives.
+  redis.stream.pause();
+  redis.stream.cork();
+  for (const size of [65_537, 300_000]) {
+    const message = { ...messageOf(randomBytes(size)), spoolId: randomUUID().replaceAll('-', '') };
+    const bytes = await leases.hold(message).way(wanted, signal);
+    assert.ok(bytes !== null);
+    const got = await openMessage({ ...message, bytes }, size, sources, signal);
+    assert.equal((await read(got.read())).length, size);
+  }
+});
+
+test('createLeases() takes away many small messages at once, and the rest when it is closed', async (t) => {
+  const { server, leases } = await openStore(t);
+  const held = Array.from({ length: 130 }, (_, n) =>
+    leases.hold({ ...messageOf(randomBytes(100)), spoolId: n.toString(16).padStart(32, '0') }),
+  );
+  await Promise.all(held.map((lease) => lease.way(wanted, signal)));
+  for (const lease of held) lease.release();
+  // A release is noticed a moment later, when what was written is known.
+  await new Promise(setImmediate);
+  await leases.close();
+  assert.equal(await server.ask('KEYS', '*'), '');
+  assert.match(await server.ask('INFO', 'commandstats'), /cmdstat_unlink:calls=2,/);
 });
 
 test('openMessage() misses octets that expired', async (t) => {

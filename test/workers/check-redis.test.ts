@@ -68,6 +68,17 @@ test('checkRedis() warns of a Redis that what is in flight may fill', async (t) 
   );
 });
 
+test('checkRedis() counts what every filter that is alive may have in flight', async (t) => {
+  const server = await startTestRedis(t, { settings: ['maxmemory 300mb'] });
+  assert.deepEqual(await wrongWith(server.url), []);
+  for (const id of ['a', 'b', 'c']) {
+    const filter = { id, host: 'mx', pid: 1, version, startedAt: 1, inFlight: 0, spool: null };
+    await server.ask('ZADD', 'sluice:filters', '1', id);
+    await server.ask('SET', `sluice:filters:${id}`, JSON.stringify(filter));
+  }
+  assert.match((await wrongWith(server.url)).join(), /in flight of each of 3 filters need up to 773 MB/);
+});
+
 test('checkRedis() finds a replica', async (t) => {
   const server = await startTestRedis(t);
   await server.ask('REPLICAOF', '127.0.0.1', '1');

@@ -1,7 +1,7 @@
 /** fair-priority — the order of jobs: a table, and a day's worth of mail simulated. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { priorityOf, roundMs, roundOf } from '../../workers/fair-priority.ts';
+import { bulkOf, priorityOf, roundMs, roundOf } from '../../workers/fair-priority.ts';
 
 const first = { arrivalMs: 1_000_000, sizeBytes: 5_000, waitingOfSender: 0 };
 const mega = 1024 ** 2;
@@ -65,4 +65,21 @@ test('priorityOf() keeps everybody else below 1 s while one sender fills the que
   }
   assert.ok(worst.person < 1_000, `a person waited ${worst.person} ms`);
   assert.ok(worst.bulk < 45_000, `one of the bulk waited ${worst.bulk} ms`);
+});
+
+const bulk: readonly [string, string, string, string][] = [
+  ['a local part for each recipient', 'scan', 'news+anna=site.example@list.example', '@list.example'],
+  ['BATV', 'scan', 'prvs=4123a=bob@list.example', '@list.example'],
+  ['capitals', 'scan', 'bob@List.Example', '@list.example'],
+  ['an @ in the local part', 'scan', '"a@b"@list.example', '@list.example'],
+  ['the null sender', 'scan', '', '<>'],
+  ['learning', 'learn spam', '', 'learn'],
+];
+
+for (const [label, task, sender, counted] of bulk)
+  test(`bulkOf() counts together: ${label}`, () => assert.equal(bulkOf({ task, sender }), counted));
+
+test('bulkOf() of no domain is no domain, nor a bounce, nor learning', () => {
+  for (const sender of ['learn', 'root', 'l'])
+    assert.ok(!['learn', '<>'].includes(bulkOf({ task: 'scan', sender })), sender);
 });

@@ -62,8 +62,61 @@ for (const { name, begin, end, forgets } of faults) {
     await end(site.redis);
     await accepts(site);
     await until('nothing is left in Redis', async () => (await leftIn(site.redis)).length === 0);
+    for (const queue of ['virus', 'spam'])
+      assert.equal(await site.redis.ask('HGET', `test:${queue}:meta`, 'opts.maxLenEvents'), '100', queue);
   });
 }
+
+for (const { name, begin, end, forgets } of faults) {
+  if (forgets === true) continue;
+  test(`scan() asks the scanners of this process when Redis is ${name}`, async (t) => {
+    const site = await openSite(t, { local: true });
+    await site.startWorker();
+    await accepts(site);
+    await begin(site.redis);
+    for (const body of ['before it is noticed', 'meanwhile']) {
+      const { virus, spam } = await site.scan(letter(body));
+      assert.deepEqual(virus, { kind: 'clean' }, body);
+      assert.equal(spam.kind, 'scored', body);
+    }
+    await end(site.redis);
+    await until('Redis is back', () => site.queue.view?.isUp() === true, 5_000);
+    await accepts(site);
+  });
+}
+
+test('scan() goes through a Redis that is slow', async (t) => {
+  const site = await openSite(t, { redisDelayMs: 100 });
+  await site.startWorker();
+  const reports = await Promise.all(Array.from({ length: 10 }, (_, n) => site.scan(letter(`${n}`))));
+  for (const { virus, spam } of reports) assert.deepEqual([virus.kind, spam.kind], ['clean', 'scored']);
+  const large = await site.scan(letter('b'.repeat(600_000)));
+  assert.deepEqual([large.virus.kind, large.spam.kind], ['clean', 'scored']);
+  await until('nothing is left in Redis', async () => (await leftIn(site.redis)).length === 0);
+});
+
+test('scan() of a job that Redis lost half of leaves nothing behind', async (t) => {
+  const { script, release } = heldScript();
+  const site = await openSite(t, { clamdScript: script });
+  await site.startWorker({ more: 'worker: { virus: 1 }' });
+  const reached = site.clamd.next('end');
+  const first = site.scan(letter('first'));
+  await reached;
+  const second = site.scan(letter('second'));
+  const waiting = () => site.redis.ask('ZRANGE', 'test:virus:prioritized', '0', '-1');
+  await until('it waits', async () => (await waiting()) !== '');
+  const evicted = await waiting();
+  await site.redis.ask('DEL', 'test:virus:prioritized');
+  await until('it is added again', async () => !['', evicted].includes(await waiting()));
+  await until('its other half is gone', async () => {
+    return (await site.redis.ask('EXISTS', `test:virus:${evicted}`)) === '0';
+  });
+  release();
+  site.clamd.answer('stream: OK\0');
+  assert.deepEqual((await first).virus, { kind: 'clean' });
+  assert.deepEqual((await second).virus, { kind: 'clean' });
+  await until('nothing is left in Redis', async () => (await leftIn(site.redis)).length === 0);
+});
 
 for (const [way, isApart] of [
   ['lies in the shared spool', false],
@@ -107,9 +160,12 @@ test('scan() asks the scanners of this process while Redis is away', async (t) =
 });
 
 test('openQueue() starts while Redis is away, and uses it when it comes', async (t) => {
-  const site = await openSite(t);
-  site.redis.kill('SIGKILL');
-  await until('it is noticed', async () => (await site.scan(letter('x'))).virus.kind === 'unchecked');
+  const site = await openSite(t, { redisAway: true });
+  const { virus } = await site.scan(letter('x'));
+  assert.match(
+    virus.kind === 'unchecked' ? `${virus.reason} ${virus.detail}` : '',
+    /unreachable .*Redis is away/,
+  );
   const worker = await site.startWorker();
   await site.redis.restart();
   await accepts(site);

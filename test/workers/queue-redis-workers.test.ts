@@ -57,6 +57,53 @@ test('scan() of a message that kills its workers is poison, and never touches th
   await until('nothing is left in Redis', async () => (await leftIn(site.redis)).length === 0);
 });
 
+test('scan() of innocent messages that are under way when poison kills their worker is no poison', async (t) => {
+  const { script } = heldScript();
+  const site = await openSite(t, { clamdScript: script, deadlineSeconds: 300 });
+  const asked = () => site.clamd.conversations.filter(({ stream }) => stream.length > 0);
+  let worker = await site.startWorker();
+  const bodies = ['poison', ...Array.from({ length: 10 }, (_, n) => `innocent ${n}`)];
+  const scans = Promise.all(bodies.map((body) => site.scan(letter(body))));
+  await until('all are under way', () => asked().length === bodies.length);
+  let seen = asked().length;
+  const killAgain = async (): Promise<void> => {
+    worker.kill('SIGKILL');
+    worker = await site.startWorker();
+  };
+  await killAgain();
+  let isDone = false;
+  const done = scans.finally(() => (isDone = true));
+  while (!isDone) {
+    await until('the next is under way', () => isDone || asked().length > seen, 30_000);
+    const since = asked().slice(seen);
+    assert.ok(since.length <= 1, 'one at a time');
+    seen += since.length;
+    if (since.some(({ stream }) => stream.includes('poison'))) await killAgain();
+    else site.clamd.answer('stream: OK\0');
+  }
+  const [poison, ...innocent] = (await done).map(({ virus }) =>
+    virus.kind === 'unchecked' ? virus.reason : virus.kind,
+  );
+  assert.equal(poison, 'poison');
+  assert.deepEqual(new Set(innocent), new Set(['clean']));
+});
+
+test('a worker told to stop says so before it ends, and nobody counts on it meanwhile', async (t) => {
+  const { script } = heldScript();
+  const site = await openSite(t, { clamdScript: script });
+  const worker = await site.startWorker();
+  const reached = site.clamd.next('end');
+  const scanning = site.scan(letter('first'));
+  await reached;
+  worker.kill('SIGTERM');
+  await until('it serves no queue', () => {
+    const self = site.queue.view?.seen().workers.find(({ pid }) => pid === worker.pid);
+    return self?.virus === null && self.spam === null;
+  });
+  site.clamd.answer('stream: OK\0');
+  assert.deepEqual((await scanning).virus, { kind: 'clean' });
+});
+
 test('a worker told to stop finishes what it has, takes no more, and ends with 0', async (t) => {
   const { script } = heldScript();
   const site = await openSite(t, { clamdScript: script });
@@ -96,14 +143,16 @@ test('scan() that is cancelled ends the scan at the worker, and takes back what 
   await until('nothing is left in Redis', async () => (await leftIn(site.redis)).length === 0);
 });
 
-test('scan() that no worker had time for is busy, one that was begun is a timeout', async (t) => {
+test('scan() that no worker had time for is busy, one that was begun is a timeout, and dropped at its scanner', async (t) => {
   const site = await openSite(t, { clamdScript: [hangs], deadlineSeconds: 6 });
   await site.startWorker({ more: 'worker: { virus: 1 }' });
   const reached = site.clamd.next('end');
   const begun = site.scan(letter('begun'));
   await reached;
   const waits = site.scan(letter('waits'));
+  const closed = site.clamd.next('closed');
   const [first, second] = [(await begun).virus, (await waits).virus];
+  await closed;
   assert.equal(first.kind === 'unchecked' && first.reason, 'timeout');
   assert.equal(second.kind === 'unchecked' && second.reason, 'busy');
 });

@@ -12,8 +12,8 @@ import { silentLog } from '../../workers/log.ts';
 import { connectRedis, createOutage } from '../../workers/redis.ts';
 import { createWaiters } from '../../workers/remote-waiters.ts';
 import { createWatch } from '../../workers/remote-watch.ts';
-import { gtube } from '../fakes/spamd.ts';
-import { leftIn, never, openSite, type Site, until } from './remote-rig.ts';
+import { type Act as SpamdAct, gtube } from '../fakes/spamd.ts';
+import { heldScript, leftIn, never, openSite, type Site, until } from './remote-rig.ts';
 
 const letter = (body: string) => `Subject: x\r\n\r\n${body}\r\n`;
 
@@ -172,6 +172,63 @@ test('a worker whose scanner is away goes on where there is no other, and says s
     virus.kind === 'unchecked' ? `${virus.reason} ${virus.detail}` : '',
     /unreachable .*no such socket/,
   );
+});
+
+test('scan() asks the scanner of this process where no worker has one that answers', async (t) => {
+  const site = await openSite(t, { local: true });
+  await site.startWorker({ env: { SLUICE_CLAMD: `unix:${join(site.folder, 'nobody')}` } });
+  const { virus, spam } = await site.scan(letter('x'));
+  assert.deepEqual([virus.kind, spam.kind], ['clean', 'scored']);
+  assert.equal(scannedBy(site).length, 1);
+});
+
+test('scan() of bulk mail lets others pass, small ones first, whatever local part each of its senders has', async (t) => {
+  const { script, release } = heldScript();
+  const site = await openSite(t, { clamdScript: script });
+  await site.startWorker({ more: 'worker: { virus: 1 }' });
+  await site.untilSeen(1);
+  const reached = site.clamd.next('end');
+  const held = site.scan(letter('held'));
+  await reached;
+  const bulk = Array.from({ length: 20 }, (_, n) => `bulk ${n}`);
+  const senders = [...bulk.map((_, n) => `news+${n}@list.example`), 'a@large.example', 'a@other.example'];
+  const bodies = [...bulk, 'large'.padEnd(3 * 1024 ** 2), 'other'];
+  const tickets = await Promise.all(
+    bodies.map(async (body, n) => (await site.put(letter(body), senders[n])).ticket),
+  );
+  const scans = tickets.map((ticket) => site.queue.scan(ticket, never()));
+  const waiting = async () => Number(await site.redis.ask('ZCARD', 'test:virus:prioritized'));
+  await until('all wait', async () => (await waiting()) === bodies.length);
+  release();
+  site.clamd.answer('stream: OK\0');
+  await Promise.all([held, ...scans]);
+  const order = site.clamd.conversations
+    .filter(({ command }) => command === 'zINSTREAM')
+    .map(({ stream }) => stream.toString('latin1', 14, 25).split('\r')[0]?.trim());
+  assert.deepEqual(order, ['held', 'bulk 0', 'other', 'large', ...bulk.slice(1)]);
+});
+
+test('scan() of an infected message ends the conversation with a spamd that hangs', async (t) => {
+  const { script } = heldScript();
+  const spamdScript: (SpamdAct | null)[] = [{ at: 'message', do: 'hang' }];
+  const site = await openSite(t, { clamdScript: script, spamdScript });
+  await site.startWorker();
+  const scanning = site.scan(letter('x'));
+  await until('both have it', () => {
+    const isAsked = site.spamd.conversations.some(({ message }) => message.includes('x\r\n'));
+    return isAsked && scannedBy(site).some(Boolean);
+  });
+  // From now on the worker's pings are answered.
+  spamdScript.splice(0, 1, null);
+  site.clamd.answer('stream: Some-Virus FOUND\0');
+  const { virus, spam } = await scanning;
+  assert.equal(virus.kind, 'infected');
+  assert.equal(spam.kind === 'unchecked' && spam.reason, 'cancelled');
+  // A half-closed one looks alive until something is written; the pings before may still hang.
+  void site.spamd.untilLeft();
+  const asked = site.spamd.conversations.find(({ message }) => message.includes('x\r\n'));
+  await until('its conversation ends', () => asked?.closed === true, 5_000);
+  await until('nothing is left in Redis', async () => (await leftIn(site.redis)).length === 0);
 });
 
 test('a worker that is told to stop while Redis is away ends', async (t) => {

@@ -12,7 +12,7 @@ import type { RedisConfig } from '../../rules/config.ts';
 import { connectRedis, createOutage, type Redis, type RedisRole } from '../../workers/redis.ts';
 import { listeningLog, redisConfigOf, startTestRedis } from './redis-rig.ts';
 
-const roles: readonly RedisRole[] = ['producer', 'reader', 'worker', 'subscriber', 'once'];
+const roles: readonly RedisRole[] = ['producer', 'reader', 'worker', 'octets', 'subscriber', 'once'];
 
 /** A connection that ends with the test, and what is logged. */
 function connected(t: TestContext, config: RedisConfig, role: RedisRole) {

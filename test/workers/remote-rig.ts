@@ -18,6 +18,7 @@ import { openQueue, type Queue, type Ticket } from '../../workers/queue.ts';
 import { createSpool, type Spool, type SpooledMessage } from '../../workers/spool.ts';
 import { type Act as ClamdAct, type FakeClamd, startFakeClamd } from '../fakes/clamd.ts';
 import { type Act as SpamdAct, type FakeSpamd, startFakeSpamd } from '../fakes/spamd.ts';
+import { startTcpProxy } from '../fakes/tcp-proxy.ts';
 import { listeningLog } from './redis-rig.ts';
 
 const script = join(import.meta.dirname, '../../bin/sluice.js');
@@ -55,6 +56,10 @@ export type SiteOptions = {
   /** More keys for `redis:`, YAML. */
   readonly redisMore?: string;
   readonly redisSettings?: readonly string[];
+  /** Redis is not there when the queue is opened. */
+  readonly redisAway?: boolean;
+  /** Redis' answers, and what it is asked, come so much later. */
+  readonly redisDelayMs?: number;
   readonly deadlineSeconds?: number;
   readonly memoryBytesMax?: number;
   readonly trusts?: (peer: string) => boolean;
@@ -69,6 +74,14 @@ export async function openSite(t: TestContext, options: SiteOptions = {}): Promi
   stack.defer(() => rm(folder, { recursive: true, force: true }));
   const redis = await startRedis({ folder, settings: options.redisSettings ?? [] });
   stack.defer(() => redis.stop());
+  let { url } = redis;
+  if (options.redisDelayMs !== undefined) {
+    const proxy = await startTcpProxy(redis.port);
+    stack.defer(() => proxy.stop());
+    proxy.slow(options.redisDelayMs);
+    url = url.replace(`:${redis.port}`, `:${proxy.port}`);
+  }
+  if (options.redisAway === true) redis.kill('SIGKILL');
   const clamd = await startFakeClamd(
     options.clamdScript === undefined ? {} : { script: options.clamdScript },
   );
@@ -77,7 +90,7 @@ export async function openSite(t: TestContext, options: SiteOptions = {}): Promi
   );
   stack.defer(async () => void (await Promise.all([clamd.stop(), spamd.stop()])));
   const text = (scanners: boolean) => `
-redis: { url: "${redis.url}", prefix: test${options.redisMore === undefined ? '' : `, ${options.redisMore}`} }
+redis: { url: "${url}", prefix: test${options.redisMore === undefined ? '' : `, ${options.redisMore}`} }
 clamd: ${scanners ? formatAddress({ ...clamd.address, mode: null, owner: null } as never) : 'null'}
 spamd: ${scanners ? formatAddress({ ...spamd.address, mode: null, owner: null } as never) : 'null'}
 state: ${join(folder, 'state')}
