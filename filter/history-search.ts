@@ -31,6 +31,11 @@ export const searchMigration = `
 /** Rows are written in the order in which messages end: so many may overtake one that came earlier. */
 const overtakingMax = 1000;
 
+/** Ids of queue and quarantine. */
+const ownIds = `SELECT scan_id FROM scan WHERE queue_id = ?
+    UNION SELECT scan_id FROM outcome WHERE queue_id_out = ?
+    UNION SELECT scan_id FROM outcome WHERE quarantine_id = ?`;
+
 /** What search.ts must know of these tables. */
 export const searchedScans: Searched = {
   index: 'scan_search',
@@ -40,10 +45,8 @@ export const searchedScans: Searched = {
   key: 'scan.scan_id',
   score: 'scan.score',
   hasId: `scan.scan_id IN (
-    SELECT scan_id FROM scan WHERE queue_id = ?
-    UNION SELECT scan_id FROM scan WHERE message_id IN (?, '<' || ? || '>')
-    UNION SELECT scan_id FROM outcome WHERE queue_id_out = ?
-    UNION SELECT scan_id FROM outcome WHERE quarantine_id = ?)`,
+    ${ownIds} UNION SELECT scan_id FROM scan WHERE message_id IN (?, '<' || ? || '>'))`,
+  hasOwnId: `scan.scan_id IN (${ownIds})`,
   // The second halves only keep the index from reading what can't be meant.
   since: (row) => `scan.at >= ? AND ${row} >= (SELECT min(scan_id) FROM (
     SELECT scan_id FROM scan WHERE at >= ? ORDER BY at LIMIT ${overtakingMax}))`,

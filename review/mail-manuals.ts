@@ -62,6 +62,6 @@ export function queryBlocks(state: string, states: string): readonly Block[] {
         `after:7d  before:2026-01-31  id:4c7Yx1  ${state}`,
       ],
     },
-    `from, to, subject and virus take any part of a word; id takes a whole queue id, message id or quarantine id. ${states} Quote what the shell would take for itself: 'subject:"your\u00a0order"' 'score:>6.5'`,
+    `from, to, subject and virus take any part of a word; id takes a whole queue id, message id or quarantine id; a plain word that is a queue id or quarantine id finds that message, too. ${states} Quote what the shell would take for itself: 'subject:"your\u00a0order"' 'score:>6.5'`,
   ];
 }

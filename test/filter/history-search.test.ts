@@ -134,10 +134,14 @@ test('History.search() finds by every kind of term', async (t) => {
     ['id:Q2', ['Q2']],
     ['id:4cOUT1', ['Q1']],
     ['4cOUT1', ['Q1']],
-    ['one@mid.example', ['Q1']],
+    ['one@mid.example', []],
+    ['id:one@mid.example', ['Q1']],
+    ['4cOUT1 order', ['Q1']],
+    ['4cOUT1 sale', []],
     [`id:${quarantineId}`, ['Q2']],
     [`${quarantineId} sale`, ['Q2']],
-    [`-${quarantineId} anna`, ['Q4', 'Q1']],
+    [`-${quarantineId} anna`, ['Q4', 'Q2', 'Q1']],
+    [`-id:${quarantineId} anna`, ['Q4', 'Q1']],
   ] as const) {
     assert.deepEqual(await found(history, query), expected, query);
   }
