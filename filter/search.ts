@@ -145,6 +145,17 @@ async function selectOf<Key extends string | number>(
   };
 }
 
+/** Whether a recipient is one that every `to:` of the query means; a negated one has left out the whole message. */
+export function isMeant(query: Query, recipient: string): boolean {
+  return query.every(
+    (term) =>
+      term.kind !== 'text' ||
+      term.field !== 'to' ||
+      term.negated ||
+      folded(recipient).includes(folded(term.text)),
+  );
+}
+
 type Condition = { readonly sql: string; readonly params: readonly Value[] };
 
 /** What MATCH must find and must not find, conditions besides, and whether an id leaves only a few rows. */

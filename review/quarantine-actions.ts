@@ -22,8 +22,11 @@ export async function releaseHeld(invocation: Invocation): Promise<number> {
   // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
   const stray = to.find((address) => !/^[^\u0000-\u0020<>\u007f]+@[^\u0000-\u0020<>@\u007f]+$/.test(address));
   if (stray !== undefined) throw new UsageError(`--to: "${stray}" is no address: write user@domain`);
-  return onEach(invocation, 'release', invocation.words, async (desk, actor, id, signal) => {
-    const released = await release(actor, desk, id, { recipients, to, force, again, signal });
+  const deed = { what: 'release', unit: to.length > 0 ? 'message' : 'copy' } as const;
+  return onEach(invocation, deed, invocation.words, async (desk, actor, aim, signal) => {
+    const whose = to.length > 0 ? [] : aim.recipients;
+    const options = { recipients: whose, to, force, again, signal };
+    const released = await release(actor, desk, aim.quarantineId, options);
     return { lines: released, code: exitCodeOf(released) };
   });
 }
@@ -38,9 +41,9 @@ function exitCodeOf(released: readonly Released[]): number {
 
 /** Deletes held messages. */
 export async function deleteThem(invocation: Invocation): Promise<number> {
-  const { recipient: recipients = [] } = invocation.options;
-  return onEach(invocation, 'delete', invocation.words, async (desk, actor, id) => {
-    const deleted = await deleteHeld(actor, desk, id, recipients);
+  const deed = { what: 'delete', unit: 'copy' } as const;
+  return onEach(invocation, deed, invocation.words, async (desk, actor, { quarantineId, recipients }) => {
+    const deleted = await deleteHeld(actor, desk, quarantineId, recipients);
     return { lines: deleted, code: deleted.some(({ kind }) => kind === 'deleted') ? 0 : 1 };
   });
 }
@@ -50,8 +53,9 @@ export async function learnThem(invocation: Invocation): Promise<number> {
   const [as, ...ids] = invocation.words;
   if (as !== 'spam' && as !== 'ham' && as !== 'forget')
     throw new UsageError(`quarantine learn: "${as}" is nothing to learn: write spam, ham or forget`);
-  return onEach(invocation, `learn ${as}`, ids, async (desk, actor, id, signal) =>
-    learned(await learn(actor, desk, id, as, signal), as),
+  const deed = { what: `learn ${as}`, unit: 'message' } as const;
+  return onEach(invocation, deed, ids, async (desk, actor, { quarantineId }, signal) =>
+    learned(await learn(actor, desk, quarantineId, as, signal), as),
   );
 }
 

@@ -75,12 +75,12 @@ export const lookingManuals = [
   },
 ] as const satisfies readonly CommandManual[];
 
-const bulk = (what: string) => [
+const bulk = (what: string, unit: 'copies' | 'messages') => [
   option(
     'all-matching',
-    'all that "quarantine search QUERY" finds; says how many there are, and does nothing',
+    `${unit === 'copies' ? 'the copies that wait of ' : ''}all that "quarantine search QUERY" finds; says how many ${unit} there are, and does nothing${unit === 'copies' ? '. With to: in the query only copies for such recipients' : ''}`,
   ),
-  option('confirm', `${what} them, if N is how many there are`),
+  option('confirm', `${what} them, if N is how many ${unit} there are`),
 ];
 const stopping: Block =
   'Ctrl-C stops after the message under way and says how far it got; a second one breaks that message off, too.';
@@ -101,7 +101,7 @@ export const actingManuals = [
         'again',
         'also what an earlier release left unconfirmed, or a backup was moving to its primary: it may arrive twice',
       ),
-      ...bulk('release'),
+      ...bulk('release', 'copies'),
     ],
     notes: [
       'What became of it is told for each recipient:',
@@ -119,7 +119,7 @@ export const actingManuals = [
     examples: [
       [`quarantine release ${exampleId}`, 'for everyone for whom it is held'],
       [`quarantine release ${exampleId} --to me@example.com`, 'a copy to somebody else'],
-      ['quarantine release --all-matching from:@partner.example', 'says how many that would be'],
+      ['quarantine release --all-matching from:@partner.example', 'says how many copies that would be'],
       ['quarantine release --all-matching from:@partner.example --confirm 8', 'and these 8 go out'],
     ],
     exits: [
@@ -136,11 +136,11 @@ export const actingManuals = [
     about: [
       'Deletes held copies. With the last copy of an item the message itself is gone. That it was, and who deleted it, stays known for some days, and in the history.',
     ],
-    options: [option('recipient', "only this recipient's copy"), ...bulk('delete')],
+    options: [option('recipient', "only this recipient's copy"), ...bulk('delete', 'copies')],
     notes: [stopping],
     examples: [
       [`quarantine delete ${exampleId}`, 'for everyone for whom it is held'],
-      ["quarantine delete --all-matching 'score:>30'", 'says how many that would be'],
+      ["quarantine delete --all-matching 'score:>30'", 'says how many copies that would be'],
       ["quarantine delete --all-matching 'score:>30' --confirm 340", 'deletes these 340'],
     ],
     exits: [
@@ -157,7 +157,7 @@ export const actingManuals = [
     about: [
       "Teaches SpamAssassin's Bayes filter the message as it was scanned; spamd must run with --allow-tell. That works as long as the message is there: after a release, too. forget takes back what was learnt.",
     ],
-    options: bulk('learn'),
+    options: bulk('learn', 'messages'),
     notes: [stopping],
     examples: [
       [`quarantine learn ham ${exampleId}`, 'it was no spam'],

@@ -8,6 +8,7 @@
 import type { History, HistoryRow } from '../filter/history.ts';
 import type { Query } from '../filter/query.ts';
 import type { ItemRow, RecipientState } from '../filter/quarantine.ts';
+import { isMeant } from '../filter/search.ts';
 import { PermFail } from '../workers/fail.ts';
 import type { LearnAs, LearnResult } from '../workers/spamd.ts';
 import { type Actor, canAccess, ownCopies, ownRecord } from './access.ts';
@@ -80,14 +81,28 @@ export async function search(
   );
 }
 
-/** The ids of all that `search` would find, in any number. */
-export async function searchAll(actor: Actor, desk: Desk, query: Query): Promise<string[]> {
-  const ids: string[] = [];
-  for (let before: string | undefined; ; before = ids.at(-1)) {
+/** A message that a query finds, and whose copies of it are meant: those that wait and that all `to:` terms name. */
+export type Match = {
+  readonly quarantineId: string;
+  readonly recipients: readonly string[];
+  /** How many copies wait for others, whom the query does not mean. */
+  readonly others: number;
+};
+
+/** All that `search` would find, in any number. */
+export async function searchAll(actor: Actor, desk: Desk, query: Query): Promise<Match[]> {
+  const matches: Match[] = [];
+  for (let before: string | undefined; ; before = matches.at(-1)?.quarantineId) {
     const items = await search(actor, desk, query, { all: false, limit: foundAtOnce, before });
-    ids.push(...items.map(({ quarantineId }) => quarantineId));
-    if (items.length < foundAtOnce) return ids;
+    matches.push(...items.map((item) => matchOf(query, item)));
+    if (items.length < foundAtOnce) return matches;
   }
+}
+
+function matchOf(query: Query, { quarantineId, slots }: ItemRow): Match {
+  const waiting = slots.filter(({ state }) => openStates.some((open) => open === state));
+  const recipients = waiting.map(({ recipient }) => recipient).filter((one) => isMeant(query, one));
+  return { quarantineId, recipients, others: waiting.length - recipients.length };
 }
 
 const foundAtOnce = 1000;
