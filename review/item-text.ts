@@ -22,13 +22,24 @@ export function rowOf({
   subject,
   flag,
 }: ItemRow): string[] {
-  const why = virusName ?? (score === null ? (slots[0]?.verdict ?? '') : `score ${score}`);
+  const why = [...new Set(slots.flatMap((slot) => reasonsOf(slot, { virusName, score })))].join(', ');
   const [first, ...others] = slots.map(({ recipient, state }) =>
     state === 'held' ? recipient : `${recipient} (${state})`,
   );
   const to = others.length === 0 ? (first ?? '') : `${first} and ${others.length} more`;
   const id = flag === null ? quarantineId : `${quarantineId} (${flag})`;
   return [localTime(heldAt), id, why, from ?? (sender === '' ? '<>' : sender), to, subject ?? ''];
+}
+
+/** What a copy is held for, in a word or two: of what decided, not of all that the scanners said. */
+function reasonsOf(
+  { verdict, why }: SlotRow,
+  { virusName, score }: Pick<ItemRow, 'virusName' | 'score'>,
+): string[] {
+  if (verdict === 'virus') return [virusName ?? verdict];
+  // Recipients with other policies, and so other scores, share a copy: decide.ts words each.
+  const said = why.match(verdict === 'unchecked' ? /\w+ unchecked \([^)]*\)/g : /\bscore -?[\d.]*\d/g);
+  return said ?? [score === null ? verdict : `score ${score}`];
 }
 
 /** Everything of one item, line by line, in lines of so many columns. */
