@@ -23,12 +23,13 @@ import { createJournal } from './journal.ts';
 import { printable } from './table.ts';
 import type { Actor, Desk } from './verbs.ts';
 
-/** Opens the desk for one command, as its user, and closes it whatever happens. */
+/** Opens the desk for one command, as its user, and closes it whatever happens; `become` makes us the state's owner. */
 export async function atDesk(
   invocation: Invocation,
   act: (desk: Desk, actor: Actor, site: Site) => Promise<number>,
+  become: typeof becomeOwner = becomeOwner,
 ): Promise<number> {
-  const site = siteWithState(invocation);
+  const site = siteWithState(invocation, become);
   // A large index that has to be made again takes its time.
   invocation.status.say(`opening the quarantine in ${site.config.state}`);
   const { state, reinject: address } = site.config;
@@ -71,14 +72,14 @@ function createLearning(config: Config): { learn: Desk['learn']; close(): Promis
 }
 
 /** The site, whose state folder is there; this process works as its owner from here on. */
-export function siteWithState({ site }: Invocation): Site {
+export function siteWithState({ site }: Invocation, become: typeof becomeOwner = becomeOwner): Site {
   const read = site();
   const { state } = read.config;
   if (!existsSync(state))
     throw new PermFail(
       `Cannot open the quarantine: there is no ${state}: is this the configuration that the filter runs with?`,
     );
-  becomeOwner(state, silentLog);
+  become(state, silentLog);
   return read;
 }
 

@@ -159,19 +159,31 @@ export async function show(actor: Actor, desk: Desk, quarantineId: string): Prom
   );
 }
 
-/** The octets as they were scanned. PermFail where there are none (any more), at their end where they are not whole. */
-export async function* exportMessage(
+/**
+ * Hands `write` the octets as they were scanned, until it says that it takes no more; gives how many. PermFail where there
+ * are none (any more), at their end where they are not whole.
+ */
+export async function exportMessage(
   actor: Actor,
   desk: Desk,
   quarantineId: string,
-): AsyncGenerator<Uint8Array> {
+  write: (chunk: Uint8Array) => Promise<boolean>,
+): Promise<number> {
   const entry = { actor: actor.name, verb: 'export', quarantineId, detail: null } as const;
-  await desk.audit.during(
+  const handed = await desk.audit.during(
     entry,
-    () => open(actor, desk, quarantineId),
-    () => 'handed out',
+    async () => {
+      await open(actor, desk, quarantineId);
+      let sizeBytes = 0;
+      for await (const chunk of desk.quarantine.read(quarantineId)) {
+        if (!(await write(chunk))) return { sizeBytes, isWhole: false };
+        sizeBytes += chunk.length;
+      }
+      return { sizeBytes, isWhole: true };
+    },
+    ({ sizeBytes, isWhole }) => (isWhole ? 'handed out' : `broken off after ${sizeBytes} octets`),
   );
-  yield* desk.quarantine.read(quarantineId);
+  return handed.sizeBytes;
 }
 
 /** What became of one copy of a deletion. */

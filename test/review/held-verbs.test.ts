@@ -45,6 +45,15 @@ const audited = async ({ desk }: Rig) =>
     .toReversed()
     .map(({ actor, verb, quarantineId, outcome }) => [actor, verb, quarantineId, outcome]);
 
+async function exported(actor: Actor, desk: Desk, id: string): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  await exportMessage(actor, desk, id, async (chunk) => {
+    chunks.push(chunk);
+    return true;
+  });
+  return Buffer.concat(chunks);
+}
+
 test('deleteHeld() deletes what is held or unconfirmed, and nothing twice; the octets go with the last copy', async (t) => {
   const rig = await startDesk(t);
   const id = await rig.put(spam(['a@example.com', 'b@example.com', 'c@example.com']));
@@ -134,9 +143,19 @@ test('learn() teaches the octets as they were scanned, also after a release, and
 test('exportMessage() gives the octets as they were scanned', async (t) => {
   const rig = await startDesk(t);
   const id = await rig.put();
-  assert.deepEqual(await bytesOf(exportMessage(anna, rig.desk, id)), message);
+  assert.deepEqual(await exported(anna, rig.desk, id), message);
   await deleteHeld(anna, rig.desk, id, []);
-  await assert.rejects(bytesOf(exportMessage(anna, rig.desk, id)), /it is not there \(any more\)/);
+  await assert.rejects(exported(anna, rig.desk, id), /it is not there \(any more\)/);
+  const [entry] = await rig.desk.audit.list({ limit: 1, quarantineId: id });
+  assert.match(entry?.outcome ?? '', /^failed: Cannot read .*message\.eml: it is not there/);
+});
+
+test('exportMessage() that nobody reads to its end is not called handed out', async (t) => {
+  const rig = await startDesk(t);
+  const id = await rig.put();
+  assert.equal(await exportMessage(anna, rig.desk, id, async () => false), 0);
+  const [entry] = await rig.desk.audit.list({ limit: 1, quarantineId: id });
+  assert.deepEqual([entry?.verb, entry?.outcome], ['export', 'broken off after 0 octets']);
 });
 
 test('list() and search() tell what waits for a decision; with all, everything; newest first and page by page', async (t) => {
@@ -180,7 +199,7 @@ test('every verb stands in the audit, with its outcome; a failure is one', async
   await list(anna, rig.desk, { all: false, limit: 9 });
   await search(anna, rig.desk, queryOf('buy'), { all: false, limit: 9 });
   await show(anna, rig.desk, id);
-  await bytesOf(exportMessage(anna, rig.desk, id));
+  await exported(anna, rig.desk, id);
   await learn(anna, rig.desk, id, 'spam', noSignal);
   await deleteHeld(anna, rig.desk, id, ['a@example.com']);
   await release({ name: 'cli:bert' }, rig.desk, id, plain);
@@ -214,7 +233,7 @@ test('a verb that can not be written down is not done', async (t) => {
   const desk = { ...rig.desk, audit };
   await assert.rejects(release(anna, desk, id, plain), TempFail);
   await assert.rejects(deleteHeld(anna, desk, id, []), TempFail);
-  await assert.rejects(bytesOf(exportMessage(anna, desk, id)), TempFail);
+  await assert.rejects(exported(anna, desk, id), TempFail);
   await assert.rejects(show(anna, desk, id), TempFail);
   assert.deepEqual([rig.smtpd.committed().length, await statesOf(rig, id)], [0, ['a@example.com held null']]);
 });
@@ -281,7 +300,7 @@ test('an actor with domains sees and touches the copies of these domains only, a
     () => release(bert, rig.desk, foreign, plain),
     () => deleteHeld(bert, rig.desk, foreign, []),
     () => learn(bert, rig.desk, foreign, 'spam', noSignal),
-    () => bytesOf(exportMessage(bert, rig.desk, foreign)),
+    () => exported(bert, rig.desk, foreign),
     () => release(bert, rig.desk, both, { ...plain, recipients: ['secret@example.org'] }),
   ])
     await assert.rejects(attempt(), PermFail);

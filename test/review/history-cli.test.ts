@@ -2,7 +2,15 @@
  * history-cli — `sluice history`, `quarantine show` and `quarantine export` as people and programs use them.
  */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openHistory } from '../../filter/history.ts';
@@ -40,6 +48,29 @@ test('sluice quarantine export writes the octets as they were scanned, and overw
   assert.deepEqual([broken.code, existsSync(other)], [69, false]);
   const json = await run(rig, 'quarantine', 'export', id, '--json');
   assert.equal(json.code, 64);
+});
+
+test('sluice quarantine export --output writes where root may, though the quarantine is read as its owner', {
+  skip: process.getuid?.() === 0 ? false : 'needs root',
+}, async (t) => {
+  const rig = await startDesk(t);
+  const id = await rig.put();
+  const nobody = 65534;
+  const top = join(rig.state, '..');
+  chmodSync(top, 0o755);
+  for (const name of ['.', ...(readdirSync(rig.state, { recursive: true }) as string[])])
+    chownSync(join(rig.state, name), nobody, nobody);
+  const file = join(top, 'out.eml');
+  assert.deepEqual(await run(rig, 'quarantine', 'export', id, '--output', file), {
+    code: 0,
+    stdout: `${file}: ${message.length} bytes\n`,
+    stderr: '',
+  });
+  assert.deepEqual([readFileSync(file), statSync(file).uid], [message, 0]);
+  const missing = await run(rig, 'quarantine', 'export', 'f'.repeat(32), '--output', join(top, 'other.eml'));
+  assert.deepEqual([missing.code, existsSync(join(top, 'other.eml'))], [69, false]);
+  for (const name of ['review.db', 'quarantine.db'])
+    assert.equal(statSync(join(rig.state, name)).uid, nobody, name);
 });
 
 test('sluice quarantine show tells every threshold with its origin, every rule, and what happened step by step', async (t) => {
