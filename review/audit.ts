@@ -23,6 +23,7 @@ export type Verb =
 
 /** One verb of one actor; times are epoch milliseconds, `detail` is plain data, `outcome` null while it is under way. */
 export type AuditEntry = {
+  readonly auditId: string;
   readonly at: number;
   readonly actor: string;
   readonly verb: Verb;
@@ -31,14 +32,12 @@ export type AuditEntry = {
   readonly outcome: string | null;
 };
 
+type NewEntry = Omit<AuditEntry, 'auditId' | 'at' | 'outcome'>;
+
 /** The record of what people do; see the head of this file. */
 export interface Audit {
   /** Does `act` between the row and its outcome, which `tell` words; a failure is an outcome too, and thrown on. */
-  during<T>(
-    entry: Omit<AuditEntry, 'at' | 'outcome'>,
-    act: () => Promise<T>,
-    tell: (result: T) => string,
-  ): Promise<T>;
+  during<T>(entry: NewEntry, act: (auditId: string) => Promise<T>, tell: (result: T) => string): Promise<T>;
   /** Entries, newest first. */
   list(options: { limit: number; quarantineId?: string }): Promise<AuditEntry[]>;
   close(): Promise<void>;
@@ -59,7 +58,7 @@ export async function openAudit(options: { file: string; log: Log; now?: () => n
   const { now = Date.now, log } = options;
   const store = await openStore({ ...options, migrations, synchronous: 'FULL' });
 
-  async function begin({ actor, verb, quarantineId, detail }: Omit<AuditEntry, 'at' | 'outcome'>) {
+  async function begin({ actor, verb, quarantineId, detail }: NewEntry) {
     const auditId = randomUUID();
     const row = { audit_id: auditId, at: now(), actor, verb, quarantine_id: quarantineId };
     await store.transaction([insertStep('audit', { ...row, detail: JSON.stringify(detail) })]);
@@ -78,7 +77,7 @@ export async function openAudit(options: { file: string; log: Log; now?: () => n
     async during(entry, act, tell) {
       const auditId = await begin(entry);
       try {
-        const result = await act();
+        const result = await act(auditId);
         await end(auditId, tell(result));
         return result;
       } catch (error) {
@@ -88,7 +87,7 @@ export async function openAudit(options: { file: string; log: Log; now?: () => n
     },
     async list({ limit, quarantineId }) {
       const rows = await store.all<Omit<AuditEntry, 'detail'> & { detail: string }>(
-        `SELECT at, actor, verb, quarantine_id AS quarantineId, detail, outcome FROM audit
+        `SELECT audit_id AS auditId, at, actor, verb, quarantine_id AS quarantineId, detail, outcome FROM audit
           ${quarantineId === undefined ? '' : 'WHERE quarantine_id = ?'} ORDER BY audit_number DESC LIMIT ?`,
         [...(quarantineId === undefined ? [] : [quarantineId]), limit],
       );

@@ -11,9 +11,9 @@ import { deleteHeld, learn, release, type Released } from './verbs.ts';
 /** Gives held messages back to Postfix. */
 export async function releaseHeld(invocation: Invocation): Promise<number> {
   const { to = [], recipient: recipients = [], force = false, again = false } = invocation.options;
-  if (to.length > 0 && (recipients.length > 0 || again))
+  if (to.length > 0 && recipients.length > 0)
     throw new UsageError(
-      'quarantine release: --to leaves the held copies alone: write it without --recipient and --again',
+      'quarantine release: --to leaves the held copies alone: write it without --recipient',
     );
   // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
   const stray = to.find((address) => !/^[^\u0000-\u0020<>\u007f]+@[^\u0000-\u0020<>@\u007f]+$/.test(address));

@@ -91,7 +91,7 @@ export const actingManuals = [
     summary: 'give held messages back to Postfix',
     words: [items],
     about: [
-      'Gives held messages back to Postfix with their envelope and DSN parameters. They are not filtered again. Releasing twice delivers once.',
+      'Gives held messages back to Postfix with their envelope and DSN parameters. They are not filtered again. Releasing twice delivers once, --to the same address, too.',
     ],
     options: [
       option('recipient', 'only for this original recipient; default: everyone for whom it is held'),
@@ -99,7 +99,7 @@ export const actingManuals = [
       option('force', 'needed where the message is infected'),
       option(
         'again',
-        'also what an earlier release left unconfirmed, or a backup was moving to its primary: it may arrive twice',
+        'also what an earlier release left unconfirmed, or a backup was moving to its primary, and --to an address that was sent it already: it may arrive twice',
       ),
       ...bulk('release', 'copies'),
     ],
@@ -111,7 +111,7 @@ export const actingManuals = [
           ['held', 'the return smtpd could not take it now; it stays held'],
           ['refused', 'the return smtpd does not want it; it stays held'],
           ['unconfirmed', 'it may have arrived, nobody can tell'],
-          ['skipped', 'it is not held any more'],
+          ['skipped', 'it is not held any more, or was sent to that address already'],
         ],
       },
       stopping,
@@ -125,7 +125,7 @@ export const actingManuals = [
     exits: [
       [0, 'released'],
       [1, 'refused, unconfirmed, or nothing to release'],
-      [69, 'no such item, or infected and no --force'],
+      [69, 'no such item, its message is gone, or infected and no --force'],
       [75, 'try again'],
     ],
   },

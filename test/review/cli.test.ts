@@ -134,7 +134,7 @@ test('sluice says what is wrong with a command line, and exits with 64', async (
     ],
     [
       ['quarantine', 'release', 'x', '--to', 'a@b', '--recipient', 'c@d'],
-      'quarantine release: --to leaves the held copies alone: write it without --recipient and --again',
+      'quarantine release: --to leaves the held copies alone: write it without --recipient',
     ],
   ] as const;
   const answers = await runAll(rows.map(([words]) => ['--config', config, ...words]));
