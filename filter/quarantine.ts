@@ -35,14 +35,22 @@ import {
 import { expire, type Expired } from './quarantine-expiry.ts';
 import { RecentKeys } from './quarantine-keys.ts';
 import { Room } from './quarantine-room.ts';
-import { failUsing, indexFolders, readItems, reconcile, type Reconciled } from './quarantine-reconcile.ts';
+import {
+  failUsing,
+  finish,
+  type Finished,
+  indexFolders,
+  readItems,
+  reconcile,
+  type Reconciled,
+} from './quarantine-reconcile.ts';
 import { changeState, type Parts } from './quarantine-state.ts';
 import type { ItemRecord, ItemStory, RecipientState } from './quarantine-record.ts';
 
 export type { ItemRow, ListOptions, SearchOptions, SlotRow } from './quarantine-index.ts';
 export type { Bytes, PutStep } from './quarantine-item.ts';
 export type { Expired } from './quarantine-expiry.ts';
-export type { Reconciled } from './quarantine-reconcile.ts';
+export type { Finished, Reconciled } from './quarantine-reconcile.ts';
 export {
   type ItemRecord,
   type ItemStory,
@@ -110,6 +118,8 @@ export interface Quarantine {
   ): Promise<boolean[]>;
   /** R7: makes the index agree with the folders. Done at start, and again after a failure, by whoever needs it first. */
   reconcile(): Promise<Reconciled>;
+  /** Ends releases and deletions that other processes had begun when they died, as the next start would. */
+  finish(): Promise<Finished>;
   /** Expires copies whose retention is over and forgets items that nobody can ask for any more; stops with the signal. */
   expire(signal: AbortSignal): Promise<Expired>;
   /** Items held for somebody now, and octets of all that are kept: held, or released and not yet expired. */
@@ -256,6 +266,11 @@ class FolderQuarantine implements Quarantine {
       if (this.#reconciled === running) this.#reconciled = null;
     });
     return running;
+  }
+
+  async finish(): Promise<Finished> {
+    await this.#once();
+    return finish(this.#parts);
   }
 
   async expire(signal: AbortSignal): Promise<Expired> {
