@@ -17,7 +17,7 @@ import { silentLog } from '../workers/log.ts';
 import { openQueue, type Queue } from '../workers/queue.ts';
 import type { Site } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
-import { openAudit } from './audit.ts';
+import { type Audit, openAudit } from './audit.ts';
 import type { Invocation } from './invocation.ts';
 import { createJournal } from './journal.ts';
 import { printable } from './table.ts';
@@ -39,7 +39,7 @@ export async function atDesk(
   const log = { ...silentLog, error: complain };
   // What keeps a database from answering is told by the command that asked it.
   const quarantine = closing(await openStateQuarantine(state, silentLog));
-  const audit = closing(await openAudit({ file: join(state, 'review.db'), log: silentLog }));
+  const audit = closing(await openStateAudit(site.config));
   const host = hostname();
   const reinjector = closing(
     createReinjector({ address, hostname: host, connectionsMax: 1, log: silentLog }),
@@ -69,6 +69,11 @@ function createLearning(config: Config): { learn: Desk['learn']; close(): Promis
       await (await opened)?.close();
     },
   };
+}
+
+/** The audit of a site. */
+export function openStateAudit({ state, history: { retentionDays } }: Config): Promise<Audit> {
+  return openAudit({ file: join(state, 'review.db'), log: silentLog, keepDays: retentionDays });
 }
 
 /** The site, whose state folder is there; this process works as its owner from here on. */

@@ -13,6 +13,7 @@ export type Verb =
   | 'search'
   | 'history'
   | 'show'
+  | 'audit'
   | 'export'
   | 'release'
   | 'delete'
@@ -52,16 +53,33 @@ const migrations = [
    CREATE INDEX audit_at ON audit (at);`,
 ];
 const outcomeCharactersMax = 1000;
+const dayMs = 86_400_000;
 
-/** The audit in `file` (review.db); it resolves even where that can't be opened now. */
-export async function openAudit(options: { file: string; log: Log; now?: () => number }): Promise<Audit> {
-  const { now = Date.now, log } = options;
+/** Rows past their time that one verb takes away. */
+const sweptAtOnce = 1000;
+
+/**
+ * The audit in `file` (review.db); it resolves even where that can't be opened now. Rows are kept for `keepDays`
+ * (history.retentionDays; none: for ever): each new one takes some of those past their time away, for no process but those
+ * of people ever opens this file.
+ */
+export async function openAudit(options: {
+  file: string;
+  log: Log;
+  keepDays?: number;
+  now?: () => number;
+}): Promise<Audit> {
+  const { now = Date.now, keepDays = Number.POSITIVE_INFINITY, log } = options;
   const store = await openStore({ ...options, migrations, synchronous: 'FULL' });
 
   async function begin({ actor, verb, quarantineId, detail }: NewEntry) {
     const auditId = randomUUID();
     const row = { audit_id: auditId, at: now(), actor, verb, quarantine_id: quarantineId };
-    await store.transaction([insertStep('audit', { ...row, detail: JSON.stringify(detail) })]);
+    const sweep = {
+      sql: `DELETE FROM audit WHERE audit_number IN (SELECT audit_number FROM audit WHERE at < ? LIMIT ${sweptAtOnce})`,
+      params: [Math.max(0, row.at - keepDays * dayMs)],
+    };
+    await store.transaction([sweep, insertStep('audit', { ...row, detail: JSON.stringify(detail) })]);
     return auditId;
   }
 

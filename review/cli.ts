@@ -23,7 +23,7 @@ import { printPostfix } from './postfix-command.ts';
 import { exportHeld } from './export-command.ts';
 import { createStatusLine, silentStatusLine } from './progress.ts';
 import { deleteThem, learnThem, releaseHeld } from './quarantine-actions.ts';
-import { listHeld, searchHeld, showHeld } from './quarantine-command.ts';
+import { listAudit, listHeld, searchHeld, showHeld } from './quarantine-command.ts';
 import { showQueue } from './queue-command.ts';
 import { run } from './run-command.ts';
 import { scanFile } from './scan-command.ts';
@@ -48,6 +48,7 @@ const verbs: Readonly<Record<CommandName, (invocation: Invocation) => Promise<nu
   'quarantine delete': deleteThem,
   'quarantine learn': learnThem,
   'quarantine export': exportHeld,
+  'quarantine audit': listAudit,
   'queue status': showQueue,
   'bayes status': bayes('bayes status'),
   'bayes export': bayes('bayes export'),

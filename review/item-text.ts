@@ -4,11 +4,10 @@
  * The JSON of `quarantine show` is that of `quarantine list` and more: the same names mean the same in both.
  */
 import type { ItemRecord, ItemRow, SlotRow } from '../filter/quarantine.ts';
+import { auditTable } from './audit-text.ts';
 import { type Explanation, formatExplanation } from './report-text.ts';
 import { localTime, printable, table } from './table.ts';
-
-/** An item with all that is known of it. */
-export type Item = { readonly record: ItemRecord; readonly slots: readonly SlotRow[] };
+import type { Shown } from './verbs.ts';
 
 /** One line of the list: held since, id, why, from, to, subject. */
 export function rowOf({
@@ -43,7 +42,7 @@ function reasonsOf(
 }
 
 /** Everything of one item, line by line, in lines of so many columns. */
-export function formatItem({ record, slots }: Item, columns: number): string[] {
+export function formatItem({ record, slots, audit }: Shown, columns: number): string[] {
   const { facts, envelope } = record;
   const head = [
     ['id', record.quarantineId],
@@ -64,6 +63,7 @@ export function formatItem({ record, slots }: Item, columns: number): string[] {
     '',
     stateTable(slots, columns),
     ...trailLines(slots, columns),
+    ...(audit.length === 0 ? [] : ['', auditTable(audit.toReversed(), { columns, withId: false })]),
   ];
 }
 
@@ -119,8 +119,8 @@ function clientOf(xforward: Readonly<Record<string, string>>): string {
   return `${known(xforward['NAME'])} [${known(xforward['ADDR'])}]`;
 }
 
-/** What `quarantine list` says of an item (ItemRow), and envelope, report, dispositions and digest besides. */
-export function itemJson({ record, slots }: Item) {
+/** What `quarantine list` says of an item (ItemRow), and envelope, report, dispositions, digest and audit besides. */
+export function itemJson({ record, slots, audit }: Shown) {
   const {
     format: _format,
     facts,
@@ -149,5 +149,6 @@ export function itemJson({ record, slots }: Item) {
     report,
     dispositions,
     policies,
+    audit,
   };
 }

@@ -52,7 +52,7 @@ export const lookingManuals = [
     summary: 'why it is held, for whom, and what happened since',
     words: [id],
     about: [
-      "Shows envelope and verdict, what decided, each rule with its score and description, the thresholds of each recipient with where they were set, and what happened to each recipient's copy, step by step.",
+      "Shows envelope and verdict, what decided, each rule with its score and description, the thresholds of each recipient with where they were set, and what happened to each recipient's copy, step by step, and who did what with it (also what leaves no copy changed: learn, export, release --to).",
     ],
     options: [],
     examples: [
@@ -60,6 +60,23 @@ export const lookingManuals = [
       [`quarantine show ${exampleId} --json | jq .report`, 'what the scanners said, for programs'],
     ],
     exits: [[69, 'no such item']],
+  },
+  {
+    name: 'quarantine audit',
+    summary: 'who did what, and what came of it',
+    words: [{ ...id, isOptional: true }],
+    about: [
+      'Lists what people did with held mail and with the history, newest first: when, who, what, with which item, and what came of it; of one item also when it is forgotten by now. Looking counts as well. Kept for history.retentionDays.',
+    ],
+    options: [option('limit', 'so many rows at most; default 50')],
+    examples: [
+      ['quarantine audit', 'the last 50 things that were done'],
+      [`quarantine audit ${exampleId}`, 'what was done with one item'],
+      [
+        'quarantine audit --limit 1000 --json | jq \'.[] | select(.verb == "delete")\'',
+        'deletions, for programs',
+      ],
+    ],
   },
   {
     name: 'quarantine export',

@@ -12,6 +12,7 @@ import { isMeant } from '../filter/search.ts';
 import { PermFail } from '../workers/fail.ts';
 import type { LearnAs, LearnResult } from '../workers/spamd.ts';
 import { type Actor, canAccess, ownCopies, ownRecord } from './access.ts';
+import type { AuditEntry } from './audit.ts';
 import { chosen, claimCopies, type Desk, type Item, open, skipped, told } from './desk.ts';
 import type { Taught } from './journal.ts';
 
@@ -147,15 +148,41 @@ function counted(found: readonly unknown[]): string {
   return `${found.length} found`;
 }
 
-/** All that is known of one item. PermFail where there is none. */
-export async function show(actor: Actor, desk: Desk, quarantineId: string): Promise<Item> {
+/** An item with what people did with it, newest first: as much of that as one looks at. */
+export type Shown = Item & { readonly audit: readonly AuditEntry[] };
+
+/** All that is known of one item. PermFail where there is none. What was done with it is for who may see all of it. */
+export async function show(actor: Actor, desk: Desk, quarantineId: string): Promise<Shown> {
   return desk.audit.during(
     { actor: actor.name, verb: 'show', quarantineId, detail: null },
     async () => {
       const { record, slots } = await open(actor, desk, quarantineId);
-      return { record: ownRecord(actor, record, slots), slots };
+      const done =
+        actor.domains === undefined ? await desk.audit.list({ limit: shownMax, quarantineId }) : [];
+      const audit = done.filter(({ verb }) => verb !== 'show' && verb !== 'audit');
+      return { record: ownRecord(actor, record, slots), slots, audit };
     },
     () => 'shown',
+  );
+}
+
+const shownMax = 200;
+
+/** What people did, newest first, with all items or one, which may be forgotten by now. Only for who may see everything. */
+export async function auditTrail(
+  actor: Actor,
+  { audit }: Pick<Desk, 'audit'>,
+  options: { limit: number; quarantineId?: string },
+): Promise<AuditEntry[]> {
+  if (actor.domains !== undefined)
+    throw new PermFail(`Cannot show the audit to ${actor.name}: it is not theirs`);
+  const { quarantineId = null, limit } = options;
+  return audit.during(
+    { actor: actor.name, verb: 'audit', quarantineId, detail: { limit } },
+    // Its own row is under way.
+    async (own) =>
+      (await audit.list({ ...options, limit: limit + 1 })).filter(({ auditId }) => auditId !== own),
+    counted,
   );
 }
 

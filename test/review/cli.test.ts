@@ -106,7 +106,7 @@ test('sluice says what is wrong with a command line, and exits with 64', async (
     [['completion', 'tcsh'], 'completion: "tcsh" is no shell known here: write bash, zsh or fish'],
     [
       ['quarantine'],
-      'incomplete command "quarantine": add list, search, show, release, delete, learn or export; see sluice quarantine --help',
+      'incomplete command "quarantine": add list, search, show, release, delete, learn, export or audit; see sluice quarantine --help',
     ],
     [['import'], 'incomplete command "import": add amavis; see sluice import --help'],
     [

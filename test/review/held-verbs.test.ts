@@ -12,6 +12,7 @@ import { recipientStates } from '../../filter/quarantine.ts';
 import { openAudit } from '../../review/audit.ts';
 import {
   type Actor,
+  auditTrail,
   canAccess,
   deleteHeld,
   type Desk,
@@ -252,6 +253,52 @@ test('an audit row of a process that died on the way has no outcome', async (t) 
   const [row] = await audit.list({ limit: 1 });
   assert.deepEqual(row, { ...entry, auditId: row?.auditId, at: 42, outcome: null });
   assert.ok(dying instanceof Promise);
+});
+
+test('show() and auditTrail() tell who did what, of a forgotten item too; not to who may not see everything', async (t) => {
+  const rig = await startDesk(t);
+  const id = await rig.put();
+  await exported(anna, rig.desk, id);
+  await release({ name: 'cli:bert' }, rig.desk, id, { ...plain, to: ['boss@example.org'] });
+  await show(anna, rig.desk, id);
+  const { audit } = await show(anna, rig.desk, id);
+  assert.deepEqual(
+    audit.map(({ actor, verb, outcome }) => [actor, verb, outcome]),
+    [
+      ['cli:bert', 'release', 'boss@example.org: released'],
+      ['cli:anna', 'export', 'handed out'],
+    ],
+  );
+  const site: Actor = { name: 'site', domains: ['example.com'] };
+  assert.deepEqual((await show(site, rig.desk, id)).audit, []);
+  await assert.rejects(auditTrail(site, rig.desk, { limit: 9 }), PermFail);
+  const all = await auditTrail(anna, rig.desk, { limit: 2 });
+  assert.deepEqual(
+    all.map(({ actor, verb }) => [actor, verb]),
+    [
+      ['site', 'show'],
+      ['cli:anna', 'show'],
+    ],
+  );
+  const one = await auditTrail(anna, rig.desk, { limit: 9, quarantineId: 'f'.repeat(32) });
+  assert.deepEqual(one, []);
+});
+
+test('openAudit() keeps rows for so many days', async (t) => {
+  const file = join(temporaryFolder(t), 'review.db');
+  let now = 0;
+  const audit = await openAudit({ file, log: silentLog, keepDays: 2, now: () => now });
+  t.after(() => audit.close());
+  const note = async (days: number) => {
+    now = days * 86_400_000;
+    const entry = { actor: 'cli:anna', verb: 'list', quarantineId: null, detail: days } as const;
+    await audit.during(entry, async () => null, String);
+  };
+  for (const days of [1, 2, 3, 4.5]) await note(days);
+  assert.deepEqual(
+    (await audit.list({ limit: 9 })).map(({ detail }) => detail),
+    [4.5, 3],
+  );
 });
 
 test('canAccess() goes by the domains of recipients, in any spelling; the command line may everything', () => {

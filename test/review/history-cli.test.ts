@@ -105,12 +105,29 @@ test('sluice quarantine show tells every threshold with its origin, every rule, 
     /\ntime +recipient +became +by +queue id\n/,
     /\n[-\d]+ [:\d]+ +b@example\.com +held to releasing +cli:anna\n/,
     /\n[-\d]+ [:\d]+ +b@example\.com +releasing to released +cli:anna +FAKE1\n/,
+    /\n[-\d]+ [:\d]+ +cli:anna +release recipients b@example\.com +b@example\.com: released\n/,
   ])
     assert.match(stdout, expected);
   const { policies } = JSON.parse((await run(rig, 'quarantine', 'show', id, '--json')).stdout) as {
     policies: unknown;
   };
   assert.deepEqual(policies, [heldUnder]);
+  const audit = await run(rig, 'quarantine', 'audit', '--limit', '3');
+  assert.deepEqual(
+    audit.stdout.split('\n').map((line) =>
+      line
+        .replace(/^[-\d]+ [:\d]{8}/, 'T')
+        .split(/ {2,}/)
+        .join(' | '),
+    ),
+    [
+      'time | by | did | id | outcome',
+      `T | cli:anna | show | ${id} | shown`,
+      `T | cli:anna | show | ${id} | shown`,
+      `T | cli:anna | release recipients b@example.com | ${id} | b@example.com: released`,
+      '',
+    ],
+  );
 });
 
 test('sluice history tells the outcome of each recipient with both queue ids; before any mail it is empty', async (t) => {
