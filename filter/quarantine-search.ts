@@ -66,6 +66,8 @@ export const searchedItems: Searched = {
   hasId: `item.quarantine_id IN (
     ${ownIds} UNION SELECT quarantine_id FROM item WHERE message_id IN (?, '<' || ? || '>'))`,
   hasOwnId: `item.quarantine_id IN (${ownIds})`,
+  // All that is here was to be held.
+  wasDecided: (_row, disposition) => (disposition === 'quarantine' ? '1' : '0'),
   since: (row) => `${row} >= ${numberOf('?')}`,
   earlier: (row) => `${row} < ${numberOf('?')}`,
   below: (row) => `${row} < (SELECT number FROM item WHERE quarantine_id = ?)`,

@@ -9,6 +9,7 @@
  * A plain word is text. One that is also an id that Sluice or Postfix made finds that message besides; a Message-ID,
  * which its sender chose, takes `id:`: else a stranger could change what a word of somebody else's query finds.
  */
+import type { DispositionKind } from '../rules/mail.ts';
 import type { Query, Term, TextField } from './query.ts';
 import type { Store, Value } from './store.ts';
 
@@ -36,6 +37,8 @@ export type Searched = {
   /** Conditions on `table`; each `?` stands for the id: any, and those that no sender chose. */
   readonly hasId: string;
   readonly hasOwnId: string;
+  /** A condition that this was decided for one of its recipients. */
+  readonly wasDecided: (row: string, disposition: DispositionKind) => string;
   /** Conditions that a message is from then on, or earlier (`?`: the time), or below the one with this key (`?`). */
   readonly since: (row: string) => string;
   readonly earlier: (row: string) => string;
@@ -194,6 +197,14 @@ async function addTerm(plan: Plan, store: Store, searched: Searched, term: Readi
       return void ask(false, term.negated ? searched.earlier : searched.since, term.at);
     case 'verdict':
       return void say(term.negated, phrase(markText(term.verdict)));
+    case 'disposition': {
+      const { negated, disposition } = term;
+      // A sign keeps SQLite from asking the index for one row after the other (sqlite.org/optoverview.html#uplus).
+      const decided = (row: string) =>
+        searched.wasDecided(row === searched.row ? row : `+${row}`, disposition);
+      plan.conditions.push((row) => ({ sql: `${negated ? 'NOT ' : ''}(${decided(row)})`, params: [] }));
+      return;
+    }
     case 'state':
       return void say(term.negated, `(${term.states.map((state) => phrase(markText(state))).join(' OR ')})`);
     case 'score': {

@@ -1,5 +1,5 @@
 /**
- * history-command — `sluice history`: what became of every message, one line per recipient.
+ * history-command — `sluice history`: what the filter did with every message, one line per recipient.
  *
  * Only looks: history.db belongs to the filter, and is read as it stands.
  */

@@ -24,6 +24,7 @@ export const lookingManuals = [
       'Lists messages that are held for somebody, and what got stuck on its way out (releasing, unconfirmed, moving), newest first: since when, id, why, from, to, subject.',
     ],
     options: [all, ...paging],
+    exits: [[69, 'no such item to go on behind (--before)']],
     examples: [
       ['quarantine list', 'the newest 50'],
       ['quarantine list --limit 20 --before ' + exampleId, 'the 20 before that one'],
@@ -42,6 +43,7 @@ export const lookingManuals = [
       ),
     ],
     options: [all, ...paging],
+    exits: [[69, 'no such item to go on behind (--before)']],
     examples: [
       ["quarantine search from:@shop.example -invoice 'score:>12'", 'no invoices, above 12 points'],
       ['quarantine search to:@example.com \'subject:"your order"\' after:7d', 'of the last week'],
@@ -151,7 +153,7 @@ export const actingManuals = [
     summary: 'delete held messages',
     words: [items],
     about: [
-      'Deletes held copies. With the last copy of an item the message itself is gone. That it was, and who deleted it, stays known for some days, and in the history.',
+      'Deletes held copies. With the last copy of an item the message itself is gone. That it was, and who deleted it, "quarantine show" tells for some days, and "quarantine audit" for history.retentionDays.',
     ],
     options: [option('recipient', "only this recipient's copy"), ...bulk('delete', 'copies')],
     notes: [stopping],

@@ -48,10 +48,22 @@ export async function list(
       );
       const items = new Map(found.flat().map((item) => [item.quarantineId, item]));
       const newest = [...items.values()].toSorted(newestFirst).slice(0, limit);
+      if (newest.length === 0) await mustKnow(quarantine, before);
       return newest.flatMap((item) => ownItem(actor, item));
     },
     counted,
   );
+}
+
+/** Nothing comes before what is not there; that is no end of a list. */
+async function mustKnow(
+  quarantine: Pick<Desk['quarantine'], 'searchIds'>,
+  before: string | undefined,
+): Promise<void> {
+  if (before === undefined) return;
+  const known = await quarantine.searchIds([{ kind: 'id', negated: false, id: before }], { limit: 1000 });
+  if (known.includes(before)) return;
+  throw new PermFail(`Cannot list what was held before ${before}: there is no such item (any more)`);
 }
 
 /** As the index has them: of items held in the same millisecond the higher id first. */
@@ -76,6 +88,7 @@ export async function search(
     entry,
     async () => {
       const items = await quarantine.search(all ? query : openOnly(query), paging);
+      if (items.length === 0) await mustKnow(quarantine, paging.before);
       return items.flatMap((item) => ownItem(actor, item));
     },
     counted,

@@ -57,7 +57,7 @@ complete -c sluice -n __sluice_just -a run -d 'take mail from Postfix, filter it
 complete -c sluice -n __sluice_just -a check -d 'find what is wrong around Sluice, and how to mend it'
 complete -c sluice -n __sluice_just -a postfix -d 'what main.cf and master.cf need for this configuration'
 complete -c sluice -n __sluice_just -a scan -d 'verdict and explanation for one message; nothing is moved'
-complete -c sluice -n __sluice_just -a history -d 'what became of every message, for each recipient'
+complete -c sluice -n __sluice_just -a history -d 'what the filter did with every message, for each recipient'
 complete -c sluice -n __sluice_just -a completion -d 'a script with which the shell completes all this'
 complete -c sluice -n __sluice_just -a policy -d 'what each recipient gets, and why'
 complete -c sluice -n __sluice_just -a quarantine -d 'look at held messages, and decide about them'

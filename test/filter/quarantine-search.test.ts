@@ -140,6 +140,8 @@ test('QuarantineIndex.search() finds by every kind of term', async (t) => {
     ['eicar', [2]],
     ['subject:eicar', []],
     ['verdict:virus', [2]],
+    ['disposition:quarantine verdict:virus', [2]],
+    ['disposition:discard', []],
     ['-verdict:virus', [4, 3, 1, 0]],
     ['state:held', [3, 2, 1, 0]],
     ['-state:held', [4]],
@@ -344,6 +346,7 @@ function holds(one: Mail, query: Query): boolean {
         return one.heldAt >= term.at !== term.negated;
       case 'id':
       case 'verdict':
+      case 'disposition':
       case 'state':
         throw new Error('not in this property');
     }

@@ -181,6 +181,12 @@ test('list() and search() tell what waits for a decision; with all, everything; 
   const [newest = ''] = idsOf(await list(anna, rig.desk, { all: false, limit: 1 }));
   const others = idsOf(await list(anna, rig.desk, { ...open, before: newest }));
   assert.deepEqual([newest, ...others].toSorted(), [one, three, four].toSorted());
+  const unknown = { ...open, before: 'f'.repeat(32) };
+  const refused = /^PermFail: Cannot list what was held before f{32}: there is no such item \(any more\)$/;
+  await assert.rejects(list(anna, rig.desk, unknown), refused);
+  await assert.rejects(search(anna, rig.desk, queryOf('example'), unknown), refused);
+  const last = others.at(-1) ?? newest;
+  assert.deepEqual(idsOf(await list(anna, rig.desk, { ...open, before: last })), []);
   const find = async (text: string, options = open) =>
     idsOf(await search(anna, rig.desk, queryOf(text), options));
   assert.deepEqual((await find('example.com')).toSorted(), [one, three, four].toSorted());
