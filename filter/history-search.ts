@@ -28,8 +28,17 @@ export const searchMigration = `
   CREATE TABLE unsearched (below INTEGER NOT NULL);  -- one row: messages below this scan_id are not in the index yet
   INSERT INTO unsearched SELECT ifnull(max(scan_id) + 1, 0) FROM scan;`;
 
+/** Few messages are not simply delivered, and in `mode: observe` nothing else tells them apart. */
+export const dispositionMigration = `
+  CREATE INDEX outcome_disposition ON outcome (disposition, scan_id) WHERE disposition <> 'deliver';`;
+
 /** Rows are written in the order in which messages end: so many may overtake one that came earlier. */
 const overtakingMax = 1000;
+
+/** Ids of queue and quarantine. */
+const ownIds = `SELECT scan_id FROM scan WHERE queue_id = ?
+    UNION SELECT scan_id FROM outcome WHERE queue_id_out = ?
+    UNION SELECT scan_id FROM outcome WHERE quarantine_id = ?`;
 
 /** What search.ts must know of these tables. */
 export const searchedScans: Searched = {
@@ -40,10 +49,13 @@ export const searchedScans: Searched = {
   key: 'scan.scan_id',
   score: 'scan.score',
   hasId: `scan.scan_id IN (
-    SELECT scan_id FROM scan WHERE queue_id = ?
-    UNION SELECT scan_id FROM scan WHERE message_id IN (?, '<' || ? || '>')
-    UNION SELECT scan_id FROM outcome WHERE queue_id_out = ?
-    UNION SELECT scan_id FROM outcome WHERE quarantine_id = ?)`,
+    ${ownIds} UNION SELECT scan_id FROM scan WHERE message_id IN (?, '<' || ? || '>'))`,
+  hasOwnId: `scan.scan_id IN (${ownIds})`,
+  // Literals: SQLite takes an index of some rows only where it sees that the others are not asked for.
+  wasDecided: (row, disposition) =>
+    disposition === 'deliver'
+      ? `EXISTS (SELECT 1 FROM outcome AS o WHERE o.scan_id = ${row} AND o.disposition = 'deliver')`
+      : `${row} IN (SELECT scan_id FROM outcome WHERE disposition = '${disposition}' AND disposition <> 'deliver')`,
   // The second halves only keep the index from reading what can't be meant.
   since: (row) => `scan.at >= ? AND ${row} >= (SELECT min(scan_id) FROM (
     SELECT scan_id FROM scan WHERE at >= ? ORDER BY at LIMIT ${overtakingMax}))`,

@@ -8,7 +8,13 @@
 import type { DispositionKind, ScanReport, Verdict } from '../rules/mail.ts';
 import type { Reply } from '../rules/replies.ts';
 import type { Log } from '../workers/log.ts';
-import { fillSearch, searchedScans, searchMigration, textStep } from './history-search.ts';
+import {
+  dispositionMigration,
+  fillSearch,
+  searchedScans,
+  searchMigration,
+  textStep,
+} from './history-search.ts';
 import type { Query } from './query.ts';
 import { findKeys } from './search.ts';
 import { insertStep, openStore, type Step, type Store } from './store.ts';
@@ -95,6 +101,7 @@ const migrations = [
    CREATE INDEX outcome_quarantine_id ON outcome (quarantine_id);
    CREATE INDEX outcome_queue_id_out ON outcome (queue_id_out);`,
   searchMigration,
+  dispositionMigration,
 ];
 
 const pendingMax = 1000;

@@ -2,7 +2,7 @@
  * memory — everything that the filter remembers, opened and closed together: quarantine, ledger, history, the sample.
  *
  * Each opens even where its disk or database is down, and says so to whoever needs it. At start and every hour what is
- * too old expires or is forgotten; a failing sweep is logged and tried again the next hour.
+ * too old expires or is forgotten, and what dead processes began is ended; a failing sweep is logged and tried again the next hour.
  */
 import { join } from 'node:path';
 import type { Config } from '../rules/config.ts';
@@ -45,6 +45,8 @@ export async function openMemory(config: Config, log: Log): Promise<Memory> {
   const sweep = async (): Promise<void> => {
     await attempt('ledger', () => ledger.sweep(Date.now()));
     await attempt('history', () => history.sweep(Date.now() - config.history.retentionDays * dayMs, signal));
+    // A command line that died left its copies half released, and no start of ours may come for months.
+    await attempt('quarantine', () => quarantine.finish());
     await attempt('quarantine', () => quarantine.expire(signal));
   };
   quarantine

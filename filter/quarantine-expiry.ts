@@ -4,7 +4,7 @@
  * In small steps, each of them whole: killed anywhere (F30), the next run goes on where this one was. A copy that can't
  * be changed now is logged and left for the next run. An item whose copies are all settled stays as long as a retry of
  * Postfix may ask for it (RELIABILITY R9); a released one keeps its octets until its retention ends, to be learnt or
- * looked at. The history keeps the story.
+ * looked at. The history keeps that it was held.
  */
 import { setImmediate } from 'node:timers/promises';
 import type { DueCopy } from './quarantine-index.ts';

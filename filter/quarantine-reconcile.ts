@@ -20,20 +20,24 @@ import type { IndexEntry } from './quarantine-index.ts';
 import type { ItemRecord } from './quarantine-record.ts';
 import { changeState, type Parts, removeUnwanted } from './quarantine-state.ts';
 
-/** What `reconcile` found and did. */
-export type Reconciled = {
-  /** Folders that had no row and have one now. */
-  readonly indexed: number;
-  /** Rows whose folder is gone: flagged, never removed. */
-  readonly missing: readonly string[];
-  /** Folders whose item.json can't be understood: left as they are. */
-  readonly broken: readonly { quarantineId: string; why: string }[];
+/** What dead processes had begun. */
+export type Finished = {
   /** Releases that a process left half way when it died: shown as unconfirmed. */
   readonly unconfirmed: readonly { quarantineId: string; slot: number }[];
   /** Changes of state that a process had made and not yet written into the folder when it died. */
   readonly recorded: number;
   /** Items deleted earlier whose octets had remained. */
   readonly removed: number;
+};
+
+/** What `reconcile` found and did. */
+export type Reconciled = Finished & {
+  /** Folders that had no row and have one now. */
+  readonly indexed: number;
+  /** Rows whose folder is gone: flagged, never removed. */
+  readonly missing: readonly string[];
+  /** Folders whose item.json can't be understood: left as they are. */
+  readonly broken: readonly { quarantineId: string; why: string }[];
   /** Unfinished puts of dead processes. */
   readonly swept: number;
 };
@@ -49,13 +53,21 @@ export async function reconcile(parts: Parts): Promise<Reconciled> {
   await prepareFolder(folder).catch(failUsing(folder));
   await index.fillSearch();
   const compared = await compare(parts);
+  const result = { ...compared, ...(await finish(parts)) };
+  const quiet = compared.missing.length + compared.broken.length + result.unconfirmed.length === 0;
+  log[quiet ? 'info' : 'warn'](result, 'quarantine reconciled');
+  return result;
+}
+
+/** Ends what processes had begun when they died, of this index alone; one that may still be at it is left to it. */
+export async function finish(parts: Parts): Promise<Finished> {
   const recorded = await recordAbandoned(parts);
   const unconfirmed = await unconfirm(parts);
   const removed = await removeUnwanted(parts);
-  const result = { ...compared, recorded, unconfirmed, removed };
-  const quiet = compared.missing.length + compared.broken.length + unconfirmed.length === 0;
-  log[quiet ? 'info' : 'warn'](result, 'quarantine reconciled');
-  return result;
+  const finished = { recorded, unconfirmed, removed };
+  if (recorded + unconfirmed.length + removed > 0)
+    parts.log.warn(finished, 'Ended what dead processes had begun in the quarantine');
+  return finished;
 }
 
 /** Gives items rows from what their folders say; returns those that can't be understood, with the reason. */
@@ -103,7 +115,7 @@ function* inBatches(quarantineIds: readonly string[]): Generator<readonly string
 }
 
 /** In sixteen parts, so that a million items need little memory. */
-async function compare(parts: Parts): Promise<Omit<Reconciled, 'recorded' | 'unconfirmed' | 'removed'>> {
+async function compare(parts: Parts): Promise<Omit<Reconciled, keyof Finished>> {
   const { folder, index, now } = parts;
   const missing: string[] = [];
   const broken: { quarantineId: string; why: string }[] = [];

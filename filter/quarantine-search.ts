@@ -51,6 +51,10 @@ export const searchMigration = `
     DELETE FROM item_text WHERE number = old.number;
   END;`;
 
+/** Ids of queue and quarantine. */
+const ownIds = `SELECT ? UNION SELECT quarantine_id FROM item WHERE queue_id = ?
+    UNION SELECT quarantine_id FROM item_recipient WHERE queue_id_out = ?`;
+
 /** What search.ts must know of these tables. */
 export const searchedItems: Searched = {
   index: 'item_search',
@@ -60,9 +64,10 @@ export const searchedItems: Searched = {
   key: 'item.quarantine_id',
   score: 'item.score',
   hasId: `item.quarantine_id IN (
-    SELECT ? UNION SELECT quarantine_id FROM item WHERE queue_id = ?
-    UNION SELECT quarantine_id FROM item WHERE message_id IN (?, '<' || ? || '>')
-    UNION SELECT quarantine_id FROM item_recipient WHERE queue_id_out = ?)`,
+    ${ownIds} UNION SELECT quarantine_id FROM item WHERE message_id IN (?, '<' || ? || '>'))`,
+  hasOwnId: `item.quarantine_id IN (${ownIds})`,
+  // All that is here was to be held.
+  wasDecided: (_row, disposition) => (disposition === 'quarantine' ? '1' : '0'),
   since: (row) => `${row} >= ${numberOf('?')}`,
   earlier: (row) => `${row} < ${numberOf('?')}`,
   below: (row) => `${row} < (SELECT number FROM item WHERE quarantine_id = ?)`,

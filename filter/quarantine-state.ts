@@ -4,7 +4,7 @@
  * The index is the referee (compare-and-set, so that of two processes one wins); the item folder is the memory
  * (states.jsonl, fsynced before anybody acts on the change), so that an index that is lost and rebuilt never shows a
  * released or deleted copy as held again. Octets go only after both say that nobody wants them. A process that dies
- * between the two leaves a row that is marked as not recorded: the next reconcile writes it into the folder.
+ * between the two leaves a row that is marked as not recorded: the next reconcile or sweep writes it into the folder.
  */
 import { PermFail } from '../workers/fail.ts';
 import type { Log } from '../workers/log.ts';
@@ -72,8 +72,8 @@ export async function removeUnwanted(parts: Parts, quarantineId?: string): Promi
       removed++;
     }
   } catch (error) {
-    // The state is on disk; what remains is removed by the next reconcile.
-    parts.log.warn({ err: error, quarantineId }, 'octets of a deleted item remain until the next start');
+    // The state is on disk; what remains is removed by the next sweep.
+    parts.log.warn({ err: error, quarantineId }, 'octets of a deleted item remain until the next sweep');
   }
   return removed;
 }

@@ -3,7 +3,8 @@
  *
  * The truth is one folder per item; quarantine.db is an index that can be rebuilt. Once `put` resolves the item is
  * durable (R1). A put that dies after its rename is found again by its ledger keys, so that the retry neither loses
- * the message nor holds it twice. With the index down nothing new is held (TempFail, 451), but `find` still answers.
+ * the message nor holds it twice. With the index down, or the disk nearly full, nothing new is held (TempFail, 451), but
+ * `find` still answers.
  */
 import { randomBytes } from 'node:crypto';
 import type { HeldUnder } from '../rules/decide.ts';
@@ -33,14 +34,23 @@ import {
 } from './quarantine-item.ts';
 import { expire, type Expired } from './quarantine-expiry.ts';
 import { RecentKeys } from './quarantine-keys.ts';
-import { failUsing, indexFolders, readItems, reconcile, type Reconciled } from './quarantine-reconcile.ts';
+import { Room } from './quarantine-room.ts';
+import {
+  failUsing,
+  finish,
+  type Finished,
+  indexFolders,
+  readItems,
+  reconcile,
+  type Reconciled,
+} from './quarantine-reconcile.ts';
 import { changeState, type Parts } from './quarantine-state.ts';
 import type { ItemRecord, ItemStory, RecipientState } from './quarantine-record.ts';
 
 export type { ItemRow, ListOptions, SearchOptions, SlotRow } from './quarantine-index.ts';
 export type { Bytes, PutStep } from './quarantine-item.ts';
 export type { Expired } from './quarantine-expiry.ts';
-export type { Reconciled } from './quarantine-reconcile.ts';
+export type { Finished, Reconciled } from './quarantine-reconcile.ts';
 export {
   type ItemRecord,
   type ItemStory,
@@ -108,11 +118,13 @@ export interface Quarantine {
   ): Promise<boolean[]>;
   /** R7: makes the index agree with the folders. Done at start, and again after a failure, by whoever needs it first. */
   reconcile(): Promise<Reconciled>;
+  /** Ends releases and deletions that other processes had begun when they died, as the next start would. */
+  finish(): Promise<Finished>;
   /** Expires copies whose retention is over and forgets items that nobody can ask for any more; stops with the signal. */
   expire(signal: AbortSignal): Promise<Expired>;
   /** Items held for somebody now, and octets of all that are kept: held, or released and not yet expired. */
   size(): Promise<{ items: number; bytes: number }>;
-  /** Resolves where a put would find folder and index in order. */
+  /** Resolves where a put would find folder and index in order, and room. */
   check(): Promise<void>;
   close(): Promise<void>;
 }
@@ -144,6 +156,7 @@ class FolderQuarantine implements Quarantine {
   readonly #parts: Parts;
   readonly #keepMs: number;
   readonly #recent: RecentKeys;
+  readonly #room: Room;
   readonly #onStep: (step: PutStep) => Promise<void> | void;
   /** Committed items that the index could not take. */
   readonly #unindexed = new Set<string>();
@@ -153,6 +166,7 @@ class FolderQuarantine implements Quarantine {
     this.#parts = parts;
     this.#keepMs = keepMs;
     this.#recent = new RecentKeys({ keepMs, now: parts.now });
+    this.#room = new Room(parts.folder);
     this.#onStep = onStep;
   }
 
@@ -254,6 +268,11 @@ class FolderQuarantine implements Quarantine {
     return running;
   }
 
+  async finish(): Promise<Finished> {
+    await this.#once();
+    return finish(this.#parts);
+  }
+
   async expire(signal: AbortSignal): Promise<Expired> {
     await this.#once();
     return expire(this.#parts, this.#keepMs, signal);
@@ -266,6 +285,7 @@ class FolderQuarantine implements Quarantine {
   async check(): Promise<void> {
     await this.#once();
     await this.#parts.index.check();
+    await this.#room.check();
   }
 
   close(): Promise<void> {
@@ -311,7 +331,9 @@ class FolderQuarantine implements Quarantine {
 
   async #write(story: ItemStory, bytes: Bytes): Promise<void> {
     try {
-      await writeItem(this.#parts.folder, story, bytes, this.#onStep);
+      await this.#room.within(story.record.sizeBytes, () =>
+        writeItem(this.#parts.folder, story, bytes, this.#onStep),
+      );
     } catch (error) {
       // The folder was emptied, or another disk was mounted there: prepare it again before the next put.
       if (error instanceof Error && codeOf(error.cause) === 'ENOENT') this.#reconciled = null;

@@ -1,11 +1,11 @@
 /**
  * query — what somebody looks for in quarantine or history: words in, terms out.
  *
- * Words are ANDed. `"a phrase"`, `-word`, `from: to: subject: virus: id: score:>5 verdict: state: before: after:`, each
- * of them negated by a leading `-`. A word with another prefix ("http://x") is a plain word. Mistakes are values, each
+ * Words are ANDed. `"a phrase"`, `-word`, `from: to: subject: virus: id: score:>5 verdict: disposition: state: before:
+ * after:`, each of them negated by a leading `-`. A word with another prefix ("http://x") is a plain word. Mistakes are values, each
  * with its remedy; nothing is thrown.
  */
-import type { Verdict } from '../rules/mail.ts';
+import type { DispositionKind, Verdict } from '../rules/mail.ts';
 
 export const textFields = ['from', 'to', 'subject', 'virus'] as const;
 /** Where a word may stand; a word without a field is looked for in all of them. */
@@ -16,6 +16,7 @@ export type Term = { readonly negated: boolean } & (
   | { readonly kind: 'id'; readonly id: string }
   | { readonly kind: 'score'; readonly operator: '>' | '>=' | '<' | '<='; readonly score: number }
   | { readonly kind: 'verdict'; readonly verdict: Verdict }
+  | { readonly kind: 'disposition'; readonly disposition: DispositionKind }
   /** Any of these. */
   | { readonly kind: 'state'; readonly states: readonly string[] }
   /** From `at` on (epoch milliseconds); negated: earlier than that. */
@@ -29,6 +30,13 @@ export type Query = readonly Term[];
 export type QueryContext = { readonly states: readonly string[]; readonly now: number };
 
 const verdicts: readonly Verdict[] = ['clean', 'spam', 'virus', 'unchecked'];
+/** What may have been decided, whatever became of it. */
+export const dispositionKinds = [
+  'deliver',
+  'quarantine',
+  'discard',
+  'defer',
+] as const satisfies readonly DispositionKind[];
 const termsMax = 20;
 const unitMs: Readonly<Record<string, number>> = { h: 3_600_000, d: 86_400_000, w: 604_800_000 };
 
@@ -69,6 +77,12 @@ function parseWord(word: string, context: QueryContext): Term | string {
         ? unknown('verdict', value, verdicts)
         : { kind: 'verdict', negated, verdict };
     }
+    case 'disposition': {
+      const disposition = dispositionKinds.find((one) => one === value.toLowerCase());
+      return disposition === undefined
+        ? unknown('disposition', value, dispositionKinds)
+        : { kind: 'disposition', negated, disposition };
+    }
     case 'state': {
       const states = value.toLowerCase().split(',');
       const stray = states.find((one) => !context.states.includes(one));
@@ -94,6 +108,7 @@ const examples = {
   id: 'id:4c7Yx1',
   score: 'score:>5',
   verdict: 'verdict:spam',
+  disposition: 'disposition:quarantine',
   state: 'state:held or state:held,released',
   after: 'after:7d',
   before: 'before:2026-01-31',

@@ -5,7 +5,11 @@
  * field is written in letters of its own (code points moved into the private use areas), and so are verdicts, states and
  * whole points of the score. Thus one MATCH expression says all that a query asks but ids, times and tenths of a point:
  * however rare its hits and however common its words, the index walks them side by side.
+ *
+ * A plain word is text. One that is also an id that Sluice or Postfix made finds that message besides; a Message-ID,
+ * which its sender chose, takes `id:`: else a stranger could change what a word of somebody else's query finds.
  */
+import type { DispositionKind } from '../rules/mail.ts';
 import type { Query, Term, TextField } from './query.ts';
 import type { Store, Value } from './store.ts';
 
@@ -30,8 +34,11 @@ export type Searched = {
   readonly row: string;
   readonly key: string;
   readonly score: string;
-  /** A condition on `table`; each `?` stands for the id. */
+  /** Conditions on `table`; each `?` stands for the id: any, and those that no sender chose. */
   readonly hasId: string;
+  readonly hasOwnId: string;
+  /** A condition that this was decided for one of its recipients. */
+  readonly wasDecided: (row: string, disposition: DispositionKind) => string;
   /** Conditions that a message is from then on, or earlier (`?`: the time), or below the one with this key (`?`). */
   readonly since: (row: string) => string;
   readonly earlier: (row: string) => string;
@@ -85,10 +92,47 @@ export async function findKeys<Key extends string | number>(
   store: Store,
   searched: Searched,
   query: Query,
-  { limit, before }: { limit: number; before?: Key | undefined },
+  page: Page<Key>,
 ): Promise<Key[]> {
+  const selects = await Promise.all(
+    (await readingsOf(store, searched, query)).map((reading) => selectOf(store, searched, reading, page)),
+  );
+  const union = selects.map(({ sql }) => `SELECT * FROM (${sql})`).join(' UNION ');
+  const rows = await store.all<{ key: Key }>(`SELECT key FROM (${union}) ORDER BY place DESC LIMIT ?`, [
+    ...selects.flatMap(({ params }) => params),
+    page.limit,
+  ]);
+  return rows.map((found) => found.key);
+}
+
+type Page<Key> = { readonly limit: number; readonly before?: Key | undefined };
+
+/** What a word of a query may be taken for. */
+type Reading = Term | { readonly kind: 'ownId'; readonly id: string };
+
+/** No more ways to read a query than this: further words are text alone. */
+const readingsMax = 8;
+
+/** Every way to read the query: a plain word that is an id of ours is either. Each way alone is quick, an OR is not. */
+async function readingsOf(store: Store, searched: Searched, query: Query): Promise<Reading[][]> {
+  let readings: Reading[][] = [[]];
+  for (const term of query) {
+    const isEither = readings.length < readingsMax && (await isOwnId(store, searched, term));
+    const either: Reading[] =
+      isEither && term.kind === 'text' ? [term, { kind: 'ownId', id: term.text }] : [term];
+    readings = either.flatMap((one) => readings.map((reading) => [...reading, one]));
+  }
+  return readings;
+}
+
+async function selectOf<Key extends string | number>(
+  store: Store,
+  searched: Searched,
+  reading: readonly Reading[],
+  { limit, before }: Page<Key>,
+): Promise<Condition> {
   const plan: Plan = { wanted: [], unwanted: [], conditions: [], narrow: false };
-  for (const term of query) await addTerm(plan, store, searched, term);
+  for (const term of reading) await addTerm(plan, store, searched, term);
   const { table, row, key, index } = searched;
   const match = matchOf(plan);
   // The index leads, but for an id: there are few messages with one, and the index is slow in looking up single rows.
@@ -97,12 +141,22 @@ export async function findKeys<Key extends string | number>(
   if (match !== null) conditions.unshift({ sql: `${index} MATCH ?`, params: [match] });
   if (before !== undefined) conditions.push({ sql: searched.below(lead), params: [before] });
   const join = match === null ? table : joined(plan.narrow, searched);
-  const rows = await store.all<{ key: Key }>(
-    `SELECT ${key} AS key FROM ${join} WHERE ${['1', ...conditions.map(({ sql }) => sql)].join(' AND ')}
-      ORDER BY ${lead} DESC LIMIT ?`,
-    [...conditions.flatMap(({ params }) => params), limit],
+  return {
+    sql: `SELECT ${key} AS key, ${lead} AS place FROM ${join}
+      WHERE ${['1', ...conditions.map(({ sql }) => sql)].join(' AND ')} ORDER BY ${lead} DESC LIMIT ?`,
+    params: [...conditions.flatMap(({ params }) => params), limit],
+  };
+}
+
+/** Whether a recipient is one that every `to:` of the query means; a negated one has left out the whole message. */
+export function isMeant(query: Query, recipient: string): boolean {
+  return query.every(
+    (term) =>
+      term.kind !== 'text' ||
+      term.field !== 'to' ||
+      term.negated ||
+      folded(recipient).includes(folded(term.text)),
   );
-  return rows.map((found) => found.key);
 }
 
 type Condition = { readonly sql: string; readonly params: readonly Value[] };
@@ -127,7 +181,7 @@ function matchOf({ wanted, unwanted }: Plan): string | null {
   return unwanted.length === 0 ? all : `(${all}) NOT (${unwanted.join(' OR ')})`;
 }
 
-async function addTerm(plan: Plan, store: Store, searched: Searched, term: Term): Promise<void> {
+async function addTerm(plan: Plan, store: Store, searched: Searched, term: Reading): Promise<void> {
   const say = (negated: boolean, expression: string) =>
     (negated ? plan.unwanted : plan.wanted).push(expression);
   const ask = (negated: boolean, condition: (row: string) => string, value: Value) =>
@@ -136,10 +190,21 @@ async function addTerm(plan: Plan, store: Store, searched: Searched, term: Term)
     case 'id':
       plan.narrow ||= !term.negated;
       return void ask(term.negated, () => searched.hasId, term.id);
+    case 'ownId':
+      plan.narrow = true;
+      return void ask(false, () => searched.hasOwnId, term.id);
     case 'since':
       return void ask(false, term.negated ? searched.earlier : searched.since, term.at);
     case 'verdict':
       return void say(term.negated, phrase(markText(term.verdict)));
+    case 'disposition': {
+      const { negated, disposition } = term;
+      // A sign keeps SQLite from asking the index for one row after the other (sqlite.org/optoverview.html#uplus).
+      const decided = (row: string) =>
+        searched.wasDecided(row === searched.row ? row : `+${row}`, disposition);
+      plan.conditions.push((row) => ({ sql: `${negated ? 'NOT ' : ''}(${decided(row)})`, params: [] }));
+      return;
+    }
     case 'state':
       return void say(term.negated, `(${term.states.map((state) => phrase(markText(state))).join(' OR ')})`);
     case 'score': {
@@ -148,9 +213,6 @@ async function addTerm(plan: Plan, store: Store, searched: Searched, term: Term)
       return void ask(term.negated, () => `coalesce(${searched.score} ${term.operator} ?, 0)`, term.score);
     }
     case 'text': {
-      if (await isKnownId(store, searched, term)) {
-        return addTerm(plan, store, searched, { kind: 'id', negated: term.negated, id: term.text });
-      }
       const expression = await textExpression(store, searched, term);
       if (expression !== null) return void say(term.negated, expression);
       const condition = shortCondition(searched.texts(term.field), folded(term.text));
@@ -173,14 +235,11 @@ function pointsOf({ negated, operator, score }: Extract<Term, { kind: 'score' }>
   return first > scoreMax ? null : { negated: true, expression: phrase(pointText(first)) };
 }
 
-/** A plain word that is the id of something is that id. */
-async function isKnownId(
-  store: Store,
-  { table, hasId }: Searched,
-  { field, text }: Extract<Term, { kind: 'text' }>,
-): Promise<boolean> {
-  if (field !== null || !/^\S{5,}$/.test(text)) return false;
-  const { sql, params } = conditionOf(false, hasId, text);
+/** Whether a word may be meant as an id as well: a plain one, not negated. */
+async function isOwnId(store: Store, { table, hasOwnId }: Searched, term: Term): Promise<boolean> {
+  if (term.kind !== 'text' || term.negated || term.field !== null) return false;
+  if (!/^\S{5,}$/.test(term.text)) return false;
+  const { sql, params } = conditionOf(false, hasOwnId, term.text);
   const [found] = await store.all(`SELECT 1 FROM ${table} WHERE ${sql} LIMIT 1`, params);
   return found !== undefined;
 }

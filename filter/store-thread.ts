@@ -6,8 +6,9 @@
  * The database is opened by the first request that needs it and opened anew after a failure that a fresh connection may
  * cure; every failure goes back as a value, and a request that failed was rolled back.
  */
-import { statSync } from 'node:fs';
+import { statfsSync, statSync } from 'node:fs';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
+import { dirname } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 
@@ -58,6 +59,10 @@ export function monotonicMs(): number {
 
 const statementsMax = 200;
 const busyCode = 5;
+const ioErrorCode = 10;
+const fullCode = 13;
+/** SQLite grows a -shm file by so much (sqlite.org/walformat.html). */
+const shmBytes = 32_768;
 // ERROR, BUSY, LOCKED, FULL, CONSTRAINT, MISMATCH, MISUSE, RANGE: the connection itself is in order.
 const harmlessCodes = new Set([1, busyCode, 6, 13, 19, 20, 21, 25]);
 
@@ -109,7 +114,7 @@ function answerTogether(
     return group.map(({ id }, at) => ({ id, ok: true, rows: done[at] ?? [] }));
   } catch (error) {
     if (error instanceof StepFailed) return null;
-    return group.map(({ id }) => ({ id, ok: false, failure: failureOf(error) }));
+    return group.map(({ id }) => ({ id, ok: false, failure: tellFailure(error, options) }));
   }
 }
 
@@ -123,7 +128,7 @@ function answer(request: Request, options: ThreadOptions): Answer {
     return { id: request.id, ok: true, rows: guarded(() => perform(request.work, options)) };
   } catch (error) {
     const cause = error instanceof StepFailed ? error.cause : error;
-    return { id: request.id, ok: false, failure: failureOf(cause) };
+    return { id: request.id, ok: false, failure: tellFailure(cause, options) };
   }
 }
 
@@ -291,6 +296,22 @@ function disconnect(): void {
 
 function inodeOf(file: string): bigint {
   return statSync(file, { bigint: true, throwIfNoEntry: false })?.ino ?? 0n;
+}
+
+/** As `failureOf`; an I/O error on a full disk is what SQLite says where its own pages found no room (it can't tell of others). */
+function tellFailure(error: unknown, { file }: ThreadOptions): Failure {
+  const failure = failureOf(error);
+  return failure.code === ioErrorCode && isFull(dirname(file)) ? { ...failure, code: fullCode } : failure;
+}
+
+function isFull(folder: string): boolean {
+  try {
+    const { bavail, bsize } = statfsSync(folder);
+    return bavail * bsize < shmBytes;
+  } catch {
+    // What can't be asked is not known to be full.
+    return false;
+  }
 }
 
 function failureOf(error: unknown): Failure {

@@ -17,18 +17,19 @@ import { silentLog } from '../workers/log.ts';
 import { openQueue, type Queue } from '../workers/queue.ts';
 import type { Site } from '../workers/site.ts';
 import { version } from '../workers/version.ts';
-import { openAudit } from './audit.ts';
+import { type Audit, openAudit } from './audit.ts';
 import type { Invocation } from './invocation.ts';
 import { createJournal } from './journal.ts';
 import { printable } from './table.ts';
 import type { Actor, Desk } from './verbs.ts';
 
-/** Opens the desk for one command, as its user, and closes it whatever happens. */
+/** Opens the desk for one command, as its user, and closes it whatever happens; `become` makes us the state's owner. */
 export async function atDesk(
   invocation: Invocation,
   act: (desk: Desk, actor: Actor, site: Site) => Promise<number>,
+  become: typeof becomeOwner = becomeOwner,
 ): Promise<number> {
-  const site = siteWithState(invocation);
+  const site = siteWithState(invocation, become);
   // A large index that has to be made again takes its time.
   invocation.status.say(`opening the quarantine in ${site.config.state}`);
   const { state, reinject: address } = site.config;
@@ -38,7 +39,7 @@ export async function atDesk(
   const log = { ...silentLog, error: complain };
   // What keeps a database from answering is told by the command that asked it.
   const quarantine = closing(await openStateQuarantine(state, silentLog));
-  const audit = closing(await openAudit({ file: join(state, 'review.db'), log: silentLog }));
+  const audit = closing(await openStateAudit(site.config));
   const host = hostname();
   const reinjector = closing(
     createReinjector({ address, hostname: host, connectionsMax: 1, log: silentLog }),
@@ -70,15 +71,20 @@ function createLearning(config: Config): { learn: Desk['learn']; close(): Promis
   };
 }
 
+/** The audit of a site. */
+export function openStateAudit({ state, history: { retentionDays } }: Config): Promise<Audit> {
+  return openAudit({ file: join(state, 'review.db'), log: silentLog, keepDays: retentionDays });
+}
+
 /** The site, whose state folder is there; this process works as its owner from here on. */
-export function siteWithState({ site }: Invocation): Site {
+export function siteWithState({ site }: Invocation, become: typeof becomeOwner = becomeOwner): Site {
   const read = site();
   const { state } = read.config;
   if (!existsSync(state))
     throw new PermFail(
       `Cannot open the quarantine: there is no ${state}: is this the configuration that the filter runs with?`,
     );
-  becomeOwner(state, silentLog);
+  become(state, silentLog);
   return read;
 }
 

@@ -13,6 +13,7 @@ export type Verb =
   | 'search'
   | 'history'
   | 'show'
+  | 'audit'
   | 'export'
   | 'release'
   | 'delete'
@@ -23,6 +24,7 @@ export type Verb =
 
 /** One verb of one actor; times are epoch milliseconds, `detail` is plain data, `outcome` null while it is under way. */
 export type AuditEntry = {
+  readonly auditId: string;
   readonly at: number;
   readonly actor: string;
   readonly verb: Verb;
@@ -31,14 +33,12 @@ export type AuditEntry = {
   readonly outcome: string | null;
 };
 
+type NewEntry = Omit<AuditEntry, 'auditId' | 'at' | 'outcome'>;
+
 /** The record of what people do; see the head of this file. */
 export interface Audit {
   /** Does `act` between the row and its outcome, which `tell` words; a failure is an outcome too, and thrown on. */
-  during<T>(
-    entry: Omit<AuditEntry, 'at' | 'outcome'>,
-    act: () => Promise<T>,
-    tell: (result: T) => string,
-  ): Promise<T>;
+  during<T>(entry: NewEntry, act: (auditId: string) => Promise<T>, tell: (result: T) => string): Promise<T>;
   /** Entries, newest first. */
   list(options: { limit: number; quarantineId?: string }): Promise<AuditEntry[]>;
   close(): Promise<void>;
@@ -53,16 +53,33 @@ const migrations = [
    CREATE INDEX audit_at ON audit (at);`,
 ];
 const outcomeCharactersMax = 1000;
+const dayMs = 86_400_000;
 
-/** The audit in `file` (review.db); it resolves even where that can't be opened now. */
-export async function openAudit(options: { file: string; log: Log; now?: () => number }): Promise<Audit> {
-  const { now = Date.now, log } = options;
+/** Rows past their time that one verb takes away. */
+const sweptAtOnce = 1000;
+
+/**
+ * The audit in `file` (review.db); it resolves even where that can't be opened now. Rows are kept for `keepDays`
+ * (history.retentionDays; none: for ever): each new one takes some of those past their time away, for no process but those
+ * of people ever opens this file.
+ */
+export async function openAudit(options: {
+  file: string;
+  log: Log;
+  keepDays?: number;
+  now?: () => number;
+}): Promise<Audit> {
+  const { now = Date.now, keepDays = Number.POSITIVE_INFINITY, log } = options;
   const store = await openStore({ ...options, migrations, synchronous: 'FULL' });
 
-  async function begin({ actor, verb, quarantineId, detail }: Omit<AuditEntry, 'at' | 'outcome'>) {
+  async function begin({ actor, verb, quarantineId, detail }: NewEntry) {
     const auditId = randomUUID();
     const row = { audit_id: auditId, at: now(), actor, verb, quarantine_id: quarantineId };
-    await store.transaction([insertStep('audit', { ...row, detail: JSON.stringify(detail) })]);
+    const sweep = {
+      sql: `DELETE FROM audit WHERE audit_number IN (SELECT audit_number FROM audit WHERE at < ? LIMIT ${sweptAtOnce})`,
+      params: [Math.max(0, row.at - keepDays * dayMs)],
+    };
+    await store.transaction([sweep, insertStep('audit', { ...row, detail: JSON.stringify(detail) })]);
     return auditId;
   }
 
@@ -78,7 +95,7 @@ export async function openAudit(options: { file: string; log: Log; now?: () => n
     async during(entry, act, tell) {
       const auditId = await begin(entry);
       try {
-        const result = await act();
+        const result = await act(auditId);
         await end(auditId, tell(result));
         return result;
       } catch (error) {
@@ -88,7 +105,7 @@ export async function openAudit(options: { file: string; log: Log; now?: () => n
     },
     async list({ limit, quarantineId }) {
       const rows = await store.all<Omit<AuditEntry, 'detail'> & { detail: string }>(
-        `SELECT at, actor, verb, quarantine_id AS quarantineId, detail, outcome FROM audit
+        `SELECT audit_id AS auditId, at, actor, verb, quarantine_id AS quarantineId, detail, outcome FROM audit
           ${quarantineId === undefined ? '' : 'WHERE quarantine_id = ?'} ORDER BY audit_number DESC LIMIT ?`,
         [...(quarantineId === undefined ? [] : [quarantineId]), limit],
       );

@@ -20,9 +20,10 @@ import { importPolicies } from './import-command.ts';
 import { type Invocation, UsageError } from './invocation.ts';
 import { explainPolicy, checkPolicies } from './policy-command.ts';
 import { printPostfix } from './postfix-command.ts';
+import { exportHeld } from './export-command.ts';
 import { createStatusLine, silentStatusLine } from './progress.ts';
-import { deleteThem, exportHeld, learnThem, releaseHeld } from './quarantine-actions.ts';
-import { listHeld, searchHeld, showHeld } from './quarantine-command.ts';
+import { deleteThem, learnThem, releaseHeld } from './quarantine-actions.ts';
+import { listAudit, listHeld, searchHeld, showHeld } from './quarantine-command.ts';
 import { showQueue } from './queue-command.ts';
 import { run } from './run-command.ts';
 import { scanFile } from './scan-command.ts';
@@ -47,6 +48,7 @@ const verbs: Readonly<Record<CommandName, (invocation: Invocation) => Promise<nu
   'quarantine delete': deleteThem,
   'quarantine learn': learnThem,
   'quarantine export': exportHeld,
+  'quarantine audit': listAudit,
   'queue status': showQueue,
   'bayes status': bayes('bayes status'),
   'bayes export': bayes('bayes export'),

@@ -15,7 +15,7 @@ import {
   runManual,
 } from './site-manuals.ts';
 
-const [list, search, show, exported] = lookingManuals;
+const [list, search, show, audited, exported] = lookingManuals;
 const all = [
   runManual,
   checkManual,
@@ -27,6 +27,7 @@ const all = [
   show,
   ...actingManuals,
   exported,
+  audited,
   queueManual,
   ...bayesManuals,
   historyManual,

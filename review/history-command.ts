@@ -1,5 +1,5 @@
 /**
- * history-command — `sluice history`: what became of every message, one line per recipient.
+ * history-command — `sluice history`: what the filter did with every message, one line per recipient.
  *
  * Only looks: history.db belongs to the filter, and is read as it stands.
  */
@@ -8,8 +8,7 @@ import { join } from 'node:path';
 import { openHistory, type HistoryRow, type OutcomeRow } from '../filter/history.ts';
 import { outcomes } from '../filter/history-search.ts';
 import { silentLog } from '../workers/log.ts';
-import { actorOf, siteWithState } from './at-desk.ts';
-import { openAudit } from './audit.ts';
+import { actorOf, openStateAudit, siteWithState } from './at-desk.ts';
 import type { Invocation } from './invocation.ts';
 import { UsageError } from './invocation.ts';
 import { limitOf, queryOf } from './quarantine-command.ts';
@@ -21,8 +20,8 @@ export async function listHistory(invocation: Invocation): Promise<number> {
   const { words, options, columns, print, printJson } = invocation;
   const query = queryOf(words.join(' '), outcomes);
   const paging = { limit: limitOf(options.limit), before: scanIdOf(options.before) };
-  const { state } = siteWithState(invocation).config;
-  const file = join(state, 'history.db');
+  const { config } = siteWithState(invocation);
+  const file = join(config.state, 'history.db');
   const rows = existsSync(file) ? await ask() : [];
   if (options.json === true) printJson(rows);
   else if (rows.length === 0) print('Nothing is found.');
@@ -38,9 +37,7 @@ export async function listHistory(invocation: Invocation): Promise<number> {
 
   async function ask(): Promise<HistoryRow[]> {
     await using opened = new AsyncDisposableStack();
-    const audit = opened.adopt(await openAudit({ file: join(state, 'review.db'), log: silentLog }), (one) =>
-      one.close(),
-    );
+    const audit = opened.adopt(await openStateAudit(config), (one) => one.close());
     const told = opened.adopt(await openHistory({ file, log: silentLog, asItStands: true }), (one) =>
       one.close(),
     );

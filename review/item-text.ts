@@ -4,11 +4,10 @@
  * The JSON of `quarantine show` is that of `quarantine list` and more: the same names mean the same in both.
  */
 import type { ItemRecord, ItemRow, SlotRow } from '../filter/quarantine.ts';
+import { auditTable } from './audit-text.ts';
 import { type Explanation, formatExplanation } from './report-text.ts';
 import { localTime, printable, table } from './table.ts';
-
-/** An item with all that is known of it. */
-export type Item = { readonly record: ItemRecord; readonly slots: readonly SlotRow[] };
+import type { Shown } from './verbs.ts';
 
 /** One line of the list: held since, id, why, from, to, subject. */
 export function rowOf({
@@ -22,7 +21,7 @@ export function rowOf({
   subject,
   flag,
 }: ItemRow): string[] {
-  const why = virusName ?? (score === null ? (slots[0]?.verdict ?? '') : `score ${score}`);
+  const why = [...new Set(slots.flatMap((slot) => reasonsOf(slot, { virusName, score })))].join(', ');
   const [first, ...others] = slots.map(({ recipient, state }) =>
     state === 'held' ? recipient : `${recipient} (${state})`,
   );
@@ -31,8 +30,19 @@ export function rowOf({
   return [localTime(heldAt), id, why, from ?? (sender === '' ? '<>' : sender), to, subject ?? ''];
 }
 
+/** What a copy is held for, in a word or two: of what decided, not of all that the scanners said. */
+function reasonsOf(
+  { verdict, why }: SlotRow,
+  { virusName, score }: Pick<ItemRow, 'virusName' | 'score'>,
+): string[] {
+  if (verdict === 'virus') return [virusName ?? verdict];
+  // Recipients with other policies, and so other scores, share a copy: decide.ts words each.
+  const said = why.match(verdict === 'unchecked' ? /\w+ unchecked \([^)]*\)/g : /\bscore -?[\d.]*\d/g);
+  return said ?? [score === null ? verdict : `score ${score}`];
+}
+
 /** Everything of one item, line by line, in lines of so many columns. */
-export function formatItem({ record, slots }: Item, columns: number): string[] {
+export function formatItem({ record, slots, audit }: Shown, columns: number): string[] {
   const { facts, envelope } = record;
   const head = [
     ['id', record.quarantineId],
@@ -53,6 +63,7 @@ export function formatItem({ record, slots }: Item, columns: number): string[] {
     '',
     stateTable(slots, columns),
     ...trailLines(slots, columns),
+    ...(audit.length === 0 ? [] : ['', auditTable(audit.toReversed(), { columns, withId: false })]),
   ];
 }
 
@@ -108,8 +119,8 @@ function clientOf(xforward: Readonly<Record<string, string>>): string {
   return `${known(xforward['NAME'])} [${known(xforward['ADDR'])}]`;
 }
 
-/** What `quarantine list` says of an item (ItemRow), and envelope, report, dispositions and digest besides. */
-export function itemJson({ record, slots }: Item) {
+/** What `quarantine list` says of an item (ItemRow), and envelope, report, dispositions, digest and audit besides. */
+export function itemJson({ record, slots, audit }: Shown) {
   const {
     format: _format,
     facts,
@@ -138,5 +149,6 @@ export function itemJson({ record, slots }: Item) {
     report,
     dispositions,
     policies,
+    audit,
   };
 }

@@ -1,7 +1,9 @@
 /**
  * mail-manuals — the commands that tell of messages: scan and history; and the language of queries.
  */
-import type { Block, CommandManual, WordManual } from './manual.ts';
+import { outcomes } from '../filter/history-search.ts';
+import { dispositionKinds } from '../filter/query.ts';
+import { type Block, type CommandManual, eitherOf, type WordManual } from './manual.ts';
 import { option } from './options.ts';
 
 /** In examples. */
@@ -33,21 +35,35 @@ export const scanManual = {
 
 export const historyManual = {
   name: 'history',
-  summary: 'what became of every message, for each recipient',
+  summary: 'what the filter did with every message, for each recipient',
   words: [{ ...query, isOptional: true }],
   about: [
     "Lists messages, newest first, one line per recipient, with Postfix's queue id in front and behind.",
-    ...queryBlocks('state:held', 'state: takes delivered, held, discarded, refused or deferred.'),
+    ...queryBlocks(
+      'state:held',
+      `state: takes ${eitherOf(outcomes)}; disposition: ${eitherOf(dispositionKinds)}, what was decided: in mode: observe all is delivered, whatever was.`,
+    ),
   ],
   options: [
     option('limit', 'so many messages at most; default 50'),
     option('before', "the next page; --json shows each message's scanId", { value: 'SCANID', takes: 'text' }),
   ],
-  notes: ['In mode: observe "delivered, would quarantine" is what the filter would have done.'],
+  notes: [
+    'What was held is listed as held for good, whatever people did with it since, or that it has expired: "quarantine show" and "quarantine audit" tell of that. What a backup held has a second line once it is moved.',
+    'In mode: observe "delivered, would quarantine" is what the filter would have done.',
+  ],
   examples: [
     ['history to:anna@example.com after:2d', 'what became of the mail to Anna in the last two days'],
     ['history 4c7Yx1', 'one message, by its queue id'],
     ['history state:held verdict:virus --json', 'held viruses, for programs'],
+    [
+      'history state:delivered disposition:quarantine after:7d',
+      'in mode: observe, what would have been held in the last week',
+    ],
+  ],
+  exits: [
+    [0, 'told, also where nothing is found'],
+    [75, 'the database can not be read now'],
   ],
 } as const satisfies CommandManual;
 
@@ -62,6 +78,6 @@ export function queryBlocks(state: string, states: string): readonly Block[] {
         `after:7d  before:2026-01-31  id:4c7Yx1  ${state}`,
       ],
     },
-    `from, to, subject and virus take any part of a word; id takes a whole queue id, message id or quarantine id. ${states} Quote what the shell would take for itself: 'subject:"your\u00a0order"' 'score:>6.5'`,
+    `from, to, subject and virus take any part of a word; id takes a whole queue id, message id or quarantine id; a plain word that is a queue id or quarantine id finds that message, too. ${states} Quote what the shell would take for itself: 'subject:"your\u00a0order"' 'score:>6.5'`,
   ];
 }

@@ -1,14 +1,15 @@
 /**
- * quarantine-command — `sluice quarantine list|search|show`: the verbs that only look, with text or JSON around them.
+ * quarantine-command — `sluice quarantine list|search|show|audit`: the verbs that only look, with text or JSON around them.
  */
 import { parseQuery, type Query } from '../filter/query.ts';
 import { recipientStates } from '../filter/quarantine.ts';
 import { atDesk } from './at-desk.ts';
+import { auditTable } from './audit-text.ts';
 import type { Invocation } from './invocation.ts';
 import { UsageError } from './invocation.ts';
 import { formatItem, itemJson, rowOf } from './item-text.ts';
 import { table } from './table.ts';
-import { list, search, show } from './verbs.ts';
+import { auditTrail, list, search, show } from './verbs.ts';
 
 /** Lists what waits for a decision, newest first. */
 export async function listHeld(invocation: Invocation): Promise<number> {
@@ -50,6 +51,21 @@ export async function showHeld(invocation: Invocation): Promise<number> {
     const item = await show(actor, desk, words[0] ?? '');
     if (options.json === true) printJson(itemJson(item));
     else print(formatItem(item, columns).join('\n'));
+    return 0;
+  });
+}
+
+/** Lists what people did, newest first: with everything, or with one item. */
+export async function listAudit(invocation: Invocation): Promise<number> {
+  const { words, options, columns, print, printJson } = invocation;
+  const [quarantineId] = words;
+  const limit = limitOf(options.limit);
+  return atDesk(invocation, async (desk, actor) => {
+    const asked = quarantineId === undefined ? { limit } : { limit, quarantineId };
+    const entries = await auditTrail(actor, desk, asked);
+    if (options.json === true) printJson(entries);
+    else if (entries.length === 0) print('Nothing was done.');
+    else print(auditTable(entries, { columns, withId: quarantineId === undefined }));
     return 0;
   });
 }

@@ -24,6 +24,7 @@ export const lookingManuals = [
       'Lists messages that are held for somebody, and what got stuck on its way out (releasing, unconfirmed, moving), newest first: since when, id, why, from, to, subject.',
     ],
     options: [all, ...paging],
+    exits: [[69, 'no such item to go on behind (--before)']],
     examples: [
       ['quarantine list', 'the newest 50'],
       ['quarantine list --limit 20 --before ' + exampleId, 'the 20 before that one'],
@@ -42,6 +43,7 @@ export const lookingManuals = [
       ),
     ],
     options: [all, ...paging],
+    exits: [[69, 'no such item to go on behind (--before)']],
     examples: [
       ["quarantine search from:@shop.example -invoice 'score:>12'", 'no invoices, above 12 points'],
       ['quarantine search to:@example.com \'subject:"your order"\' after:7d', 'of the last week'],
@@ -52,7 +54,7 @@ export const lookingManuals = [
     summary: 'why it is held, for whom, and what happened since',
     words: [id],
     about: [
-      "Shows envelope and verdict, what decided, each rule with its score and description, the thresholds of each recipient with where they were set, and what happened to each recipient's copy, step by step.",
+      "Shows envelope and verdict, what decided, each rule with its score and description, the thresholds of each recipient with where they were set, and what happened to each recipient's copy, step by step, and who did what with it (also what leaves no copy changed: learn, export, release --to).",
     ],
     options: [],
     examples: [
@@ -60,6 +62,23 @@ export const lookingManuals = [
       [`quarantine show ${exampleId} --json | jq .report`, 'what the scanners said, for programs'],
     ],
     exits: [[69, 'no such item']],
+  },
+  {
+    name: 'quarantine audit',
+    summary: 'who did what, and what came of it',
+    words: [{ ...id, isOptional: true }],
+    about: [
+      'Lists what people did with held mail and with the history, newest first: when, who, what, with which item, and what came of it; of one item also when it is forgotten by now. Looking counts as well. Kept for history.retentionDays.',
+    ],
+    options: [option('limit', 'so many rows at most; default 50')],
+    examples: [
+      ['quarantine audit', 'the last 50 things that were done'],
+      [`quarantine audit ${exampleId}`, 'what was done with one item'],
+      [
+        'quarantine audit --limit 1000 --json | jq \'.[] | select(.verb == "delete")\'',
+        'deletions, for programs',
+      ],
+    ],
   },
   {
     name: 'quarantine export',
@@ -75,12 +94,12 @@ export const lookingManuals = [
   },
 ] as const satisfies readonly CommandManual[];
 
-const bulk = (what: string) => [
+const bulk = (what: string, unit: 'copies' | 'messages') => [
   option(
     'all-matching',
-    'all that "quarantine search QUERY" finds; says how many there are, and does nothing',
+    `${unit === 'copies' ? 'the copies that wait of ' : ''}all that "quarantine search QUERY" finds; says how many ${unit} there are, and does nothing${unit === 'copies' ? '. With to: in the query only copies for such recipients' : ''}`,
   ),
-  option('confirm', `${what} them, if N is how many there are`),
+  option('confirm', `${what} them, if N is how many ${unit} there are`),
 ];
 const stopping: Block =
   'Ctrl-C stops after the message under way and says how far it got; a second one breaks that message off, too.';
@@ -91,7 +110,7 @@ export const actingManuals = [
     summary: 'give held messages back to Postfix',
     words: [items],
     about: [
-      'Gives held messages back to Postfix with their envelope and DSN parameters. They are not filtered again. Releasing twice delivers once.',
+      'Gives held messages back to Postfix with their envelope and DSN parameters. They are not filtered again. Releasing twice delivers once, --to the same address, too.',
     ],
     options: [
       option('recipient', 'only for this original recipient; default: everyone for whom it is held'),
@@ -99,9 +118,9 @@ export const actingManuals = [
       option('force', 'needed where the message is infected'),
       option(
         'again',
-        'also what an earlier release left unconfirmed, or a backup was moving to its primary: it may arrive twice',
+        'also what an earlier release left unconfirmed, or a backup was moving to its primary, and --to an address that was sent it already: it may arrive twice',
       ),
-      ...bulk('release'),
+      ...bulk('release', 'copies'),
     ],
     notes: [
       'What became of it is told for each recipient:',
@@ -117,7 +136,7 @@ export const actingManuals = [
             'the return smtpd does not want it; it stays held (unconfirmed where --again was needed)',
           ],
           ['unconfirmed', 'it may have arrived, nobody can tell'],
-          ['skipped', 'it is not held any more'],
+          ['skipped', 'it is not held any more, or was sent to that address already'],
         ],
       },
       stopping,
@@ -125,13 +144,13 @@ export const actingManuals = [
     examples: [
       [`quarantine release ${exampleId}`, 'for everyone for whom it is held'],
       [`quarantine release ${exampleId} --to me@example.com`, 'a copy to somebody else'],
-      ['quarantine release --all-matching from:@partner.example', 'says how many that would be'],
+      ['quarantine release --all-matching from:@partner.example', 'says how many copies that would be'],
       ['quarantine release --all-matching from:@partner.example --confirm 8', 'and these 8 go out'],
     ],
     exits: [
       [0, 'released'],
       [1, 'refused, unconfirmed, or nothing to release'],
-      [69, 'no such item, or infected and no --force'],
+      [69, 'no such item, its message is gone, or infected and no --force'],
       [75, 'try again'],
     ],
   },
@@ -140,13 +159,13 @@ export const actingManuals = [
     summary: 'delete held messages',
     words: [items],
     about: [
-      'Deletes held copies. With the last copy of an item the message itself is gone. That it was, and who deleted it, stays known for some days, and in the history.',
+      'Deletes held copies. With the last copy of an item the message itself is gone. That it was, and who deleted it, "quarantine show" tells for some days, and "quarantine audit" for history.retentionDays.',
     ],
-    options: [option('recipient', "only this recipient's copy"), ...bulk('delete')],
+    options: [option('recipient', "only this recipient's copy"), ...bulk('delete', 'copies')],
     notes: [stopping],
     examples: [
       [`quarantine delete ${exampleId}`, 'for everyone for whom it is held'],
-      ["quarantine delete --all-matching 'score:>30'", 'says how many that would be'],
+      ["quarantine delete --all-matching 'score:>30'", 'says how many copies that would be'],
       ["quarantine delete --all-matching 'score:>30' --confirm 340", 'deletes these 340'],
     ],
     exits: [
@@ -163,7 +182,7 @@ export const actingManuals = [
     about: [
       "Teaches SpamAssassin's Bayes filter the message as it was scanned; spamd must run with --allow-tell. That works as long as the message is there: after a release, too. forget takes back what was learnt.",
     ],
-    options: bulk('learn'),
+    options: bulk('learn', 'messages'),
     notes: [stopping],
     examples: [
       [`quarantine learn ham ${exampleId}`, 'it was no spam'],

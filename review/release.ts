@@ -4,7 +4,7 @@
  * A release claims its recipients by compare-and-set before anything is sent, so that two people who click at once
  * release once; what can't be known to have arrived ends as `unconfirmed` and is never sent again by itself (W6).
  */
-import type { ItemRecord, SlotRow } from '../filter/quarantine.ts';
+import type { ItemRecord, RecipientState, SlotRow } from '../filter/quarantine.ts';
 import type { Outcome } from '../filter/reinject.ts';
 import { PermFail } from '../workers/fail.ts';
 import type { Actor } from './access.ts';
@@ -18,7 +18,10 @@ export type ReleaseOptions = {
   readonly to: readonly string[];
   /** Needed where the message is infected. */
   readonly force: boolean;
-  /** Also those left unconfirmed by an earlier release, or on their way to the primary: they may get the message twice. */
+  /**
+   * Also those left unconfirmed by an earlier release, or on their way to the primary, and other addresses that were sent
+   * it already: they may get the message twice.
+   */
   readonly again: boolean;
   /** Allowed to end the hand-off until the dot. */
   readonly signal: AbortSignal;
@@ -45,14 +48,21 @@ export async function release(
 ): Promise<readonly Released[]> {
   const { signal: _, ...detail } = options;
   const entry = { actor: actor.name, verb: 'release', quarantineId, detail } as const;
-  return desk.audit.during(entry, () => releaseNow(actor, desk, quarantineId, options), told);
+  return desk.audit.during(
+    entry,
+    (auditId) => releaseNow(actor, desk, quarantineId, { ...options, auditId }),
+    told,
+  );
 }
+
+/** `auditId`: this release's own row. */
+type Asked = ReleaseOptions & { readonly auditId: string };
 
 async function releaseNow(
   actor: Actor,
   desk: Desk,
   quarantineId: string,
-  options: ReleaseOptions,
+  options: Asked,
 ): Promise<readonly Released[]> {
   const { record, slots } = await open(actor, desk, quarantineId);
   if (record.report.virus.kind === 'infected' && !options.force) {
@@ -62,6 +72,9 @@ async function releaseNow(
   }
   if (options.to.length > 0) return releaseElsewhere(actor, desk, record, options);
   const wanted = chosen(slots, options.recipients, 'release', quarantineId);
+  const states = claimable(options);
+  if (wanted.some(({ state }) => states.some((one) => one === state)))
+    await confirmOctets(desk, quarantineId);
   // One hand-off per group of equal marks, almost always one; each is claimed just before it is sent.
   const groups = [...Map.groupBy(wanted, ({ slot }) => record.slots[slot]?.disposition ?? -1)];
   const prepared = groups.map(([disposition, rows]) => ({
@@ -87,16 +100,15 @@ async function releaseGroup(
   desk: Desk,
   rows: readonly SlotRow[],
   send: Send,
-  { again, signal }: ReleaseOptions,
+  options: ReleaseOptions,
 ): Promise<Released[]> {
-  const states = again ? (['held', 'unconfirmed', 'moving'] as const) : (['held'] as const);
-  const mine = await claimCopies(actor, desk, rows, states, 'releasing');
+  const mine = await claimCopies(actor, desk, rows, claimable(options), 'releasing');
   const outcomes =
     mine.length === 0
       ? []
       : await send(
           mine.map(({ slot }) => slot),
-          signal,
+          options.signal,
         );
   const released: Released[] = [];
   for (const [at, row] of mine.entries()) released.push(await settle(actor, desk, row, outcomes[at]));
@@ -136,15 +148,75 @@ async function releaseElsewhere(
   actor: Actor,
   desk: Desk,
   record: ItemRecord,
-  { to, signal }: ReleaseOptions,
+  { to, again, signal, auditId }: Asked,
 ): Promise<Released[]> {
-  const outcomes = await prepareElsewhere(desk, record, to)(signal);
-  return to.map((recipient, at) => {
+  const { quarantineId } = record;
+  const sent = again ? new Map<string, string>() : await sentElsewhere(desk, quarantineId, auditId);
+  const wanted = [...new Set(to)].filter((address) => !sent.has(address));
+  if (wanted.length > 0) await confirmOctets(desk, quarantineId);
+  const outcomes = wanted.length === 0 ? [] : await prepareElsewhere(desk, record, wanted)(signal);
+  const released = wanted.map((recipient, at) => {
     const meaning = meaningOf(outcomes[at]);
-    const { quarantineId } = record;
     desk.log.info({ quarantineId, recipient, actor: actor.name, ...meaning }, 'Release to another address');
     return { recipient, ...meaning };
   });
+  const skippedTo = to.filter((address) => sent.has(address));
+  return [
+    ...released,
+    ...skippedTo.map((recipient) => ({
+      recipient,
+      kind: 'skipped' as const,
+      detail: `it was sent there by ${sent.get(recipient)}, or may have been; --again sends it once more`,
+      queueIdOut: null,
+    })),
+  ];
+}
+
+/** Addresses that an earlier --to of this item has reached, or may have, each with who did that; the audit knows. */
+async function sentElsewhere(
+  { audit }: Desk,
+  quarantineId: string,
+  auditId: string,
+): Promise<Map<string, string>> {
+  const entries = await audit.list({ limit: releasesMax, quarantineId });
+  // Of two at once the later one sees the earlier one.
+  const earlier = entries.slice(entries.findIndex((entry) => entry.auditId === auditId) + 1);
+  return new Map(
+    earlier.flatMap(({ verb, actor, detail, outcome }) => {
+      if (verb !== 'release' || outcome?.startsWith('failed: ') === true) return [];
+      const said = new Set(outcome?.split(', '));
+      const stayed = (address: string) =>
+        ['held', 'refused', 'skipped'].some((kind) => said.has(`${address}: ${kind}`));
+      return addressesOf(detail).flatMap((address) => (stayed(address) ? [] : [[address, actor] as const]));
+    }),
+  );
+}
+
+const releasesMax = 1000;
+
+function addressesOf(detail: unknown): string[] {
+  const to = typeof detail === 'object' && detail !== null && 'to' in detail ? detail.to : [];
+  return Array.isArray(to) ? to.filter((address) => typeof address === 'string') : [];
+}
+
+/** PermFail where the message itself can't be had: found out before anything is claimed, or waiting would be advised. */
+async function confirmOctets({ quarantine }: Desk, quarantineId: string): Promise<void> {
+  try {
+    for await (const _ of quarantine.read(quarantineId));
+  } catch (cause) {
+    if (!(cause instanceof PermFail)) throw cause;
+    throw new PermFail(
+      `Cannot release ${quarantineId}: the message itself is gone or damaged: ${cause.message}`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+/** States from which copies are released. */
+function claimable({ again }: ReleaseOptions): readonly RecipientState[] {
+  return again ? ['held', 'unconfirmed', 'moving'] : ['held'];
 }
 
 function meaningOf(outcome: Outcome | undefined): Omit<Released, 'recipient' | 'kind'> & {

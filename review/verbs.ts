@@ -8,9 +8,11 @@
 import type { History, HistoryRow } from '../filter/history.ts';
 import type { Query } from '../filter/query.ts';
 import type { ItemRow, RecipientState } from '../filter/quarantine.ts';
+import { isMeant } from '../filter/search.ts';
 import { PermFail } from '../workers/fail.ts';
 import type { LearnAs, LearnResult } from '../workers/spamd.ts';
 import { type Actor, canAccess, ownCopies, ownRecord } from './access.ts';
+import type { AuditEntry } from './audit.ts';
 import { chosen, claimCopies, type Desk, type Item, open, skipped, told } from './desk.ts';
 import type { Taught } from './journal.ts';
 
@@ -46,10 +48,22 @@ export async function list(
       );
       const items = new Map(found.flat().map((item) => [item.quarantineId, item]));
       const newest = [...items.values()].toSorted(newestFirst).slice(0, limit);
+      if (newest.length === 0) await mustKnow(quarantine, before);
       return newest.flatMap((item) => ownItem(actor, item));
     },
     counted,
   );
+}
+
+/** Nothing comes before what is not there; that is no end of a list. */
+async function mustKnow(
+  quarantine: Pick<Desk['quarantine'], 'searchIds'>,
+  before: string | undefined,
+): Promise<void> {
+  if (before === undefined) return;
+  const known = await quarantine.searchIds([{ kind: 'id', negated: false, id: before }], { limit: 1000 });
+  if (known.includes(before)) return;
+  throw new PermFail(`Cannot list what was held before ${before}: there is no such item (any more)`);
 }
 
 /** As the index has them: of items held in the same millisecond the higher id first. */
@@ -74,20 +88,35 @@ export async function search(
     entry,
     async () => {
       const items = await quarantine.search(all ? query : openOnly(query), paging);
+      if (items.length === 0) await mustKnow(quarantine, paging.before);
       return items.flatMap((item) => ownItem(actor, item));
     },
     counted,
   );
 }
 
-/** The ids of all that `search` would find, in any number. */
-export async function searchAll(actor: Actor, desk: Desk, query: Query): Promise<string[]> {
-  const ids: string[] = [];
-  for (let before: string | undefined; ; before = ids.at(-1)) {
+/** A message that a query finds, and whose copies of it are meant: those that wait and that all `to:` terms name. */
+export type Match = {
+  readonly quarantineId: string;
+  readonly recipients: readonly string[];
+  /** How many copies wait for others, whom the query does not mean. */
+  readonly others: number;
+};
+
+/** All that `search` would find, in any number. */
+export async function searchAll(actor: Actor, desk: Desk, query: Query): Promise<Match[]> {
+  const matches: Match[] = [];
+  for (let before: string | undefined; ; before = matches.at(-1)?.quarantineId) {
     const items = await search(actor, desk, query, { all: false, limit: foundAtOnce, before });
-    ids.push(...items.map(({ quarantineId }) => quarantineId));
-    if (items.length < foundAtOnce) return ids;
+    matches.push(...items.map((item) => matchOf(query, item)));
+    if (items.length < foundAtOnce) return matches;
   }
+}
+
+function matchOf(query: Query, { quarantineId, slots }: ItemRow): Match {
+  const waiting = slots.filter(({ state }) => openStates.some((open) => open === state));
+  const recipients = waiting.map(({ recipient }) => recipient).filter((one) => isMeant(query, one));
+  return { quarantineId, recipients, others: waiting.length - recipients.length };
 }
 
 const foundAtOnce = 1000;
@@ -132,31 +161,69 @@ function counted(found: readonly unknown[]): string {
   return `${found.length} found`;
 }
 
-/** All that is known of one item. PermFail where there is none. */
-export async function show(actor: Actor, desk: Desk, quarantineId: string): Promise<Item> {
+/** An item with what people did with it, newest first: as much of that as one looks at. */
+export type Shown = Item & { readonly audit: readonly AuditEntry[] };
+
+/** All that is known of one item. PermFail where there is none. What was done with it is for who may see all of it. */
+export async function show(actor: Actor, desk: Desk, quarantineId: string): Promise<Shown> {
   return desk.audit.during(
     { actor: actor.name, verb: 'show', quarantineId, detail: null },
     async () => {
       const { record, slots } = await open(actor, desk, quarantineId);
-      return { record: ownRecord(actor, record, slots), slots };
+      const done =
+        actor.domains === undefined ? await desk.audit.list({ limit: shownMax, quarantineId }) : [];
+      const audit = done.filter(({ verb }) => verb !== 'show' && verb !== 'audit');
+      return { record: ownRecord(actor, record, slots), slots, audit };
     },
     () => 'shown',
   );
 }
 
-/** The octets as they were scanned. PermFail where there are none (any more), at their end where they are not whole. */
-export async function* exportMessage(
+const shownMax = 200;
+
+/** What people did, newest first, with all items or one, which may be forgotten by now. Only for who may see everything. */
+export async function auditTrail(
+  actor: Actor,
+  { audit }: Pick<Desk, 'audit'>,
+  options: { limit: number; quarantineId?: string },
+): Promise<AuditEntry[]> {
+  if (actor.domains !== undefined)
+    throw new PermFail(`Cannot show the audit to ${actor.name}: it is not theirs`);
+  const { quarantineId = null, limit } = options;
+  return audit.during(
+    { actor: actor.name, verb: 'audit', quarantineId, detail: { limit } },
+    // Its own row is under way.
+    async (own) =>
+      (await audit.list({ ...options, limit: limit + 1 })).filter(({ auditId }) => auditId !== own),
+    counted,
+  );
+}
+
+/**
+ * Hands `write` the octets as they were scanned, until it says that it takes no more; gives how many. PermFail where there
+ * are none (any more), at their end where they are not whole.
+ */
+export async function exportMessage(
   actor: Actor,
   desk: Desk,
   quarantineId: string,
-): AsyncGenerator<Uint8Array> {
+  write: (chunk: Uint8Array) => Promise<boolean>,
+): Promise<number> {
   const entry = { actor: actor.name, verb: 'export', quarantineId, detail: null } as const;
-  await desk.audit.during(
+  const handed = await desk.audit.during(
     entry,
-    () => open(actor, desk, quarantineId),
-    () => 'handed out',
+    async () => {
+      await open(actor, desk, quarantineId);
+      let sizeBytes = 0;
+      for await (const chunk of desk.quarantine.read(quarantineId)) {
+        if (!(await write(chunk))) return { sizeBytes, isWhole: false };
+        sizeBytes += chunk.length;
+      }
+      return { sizeBytes, isWhole: true };
+    },
+    ({ sizeBytes, isWhole }) => (isWhole ? 'handed out' : `broken off after ${sizeBytes} octets`),
   );
-  yield* desk.quarantine.read(quarantineId);
+  return handed.sizeBytes;
 }
 
 /** What became of one copy of a deletion. */

@@ -31,7 +31,7 @@ _sluice() {
     [[ ${given[0]-} != help ]] || given=("${given[@]:1}")
     for at in 1 2; do
         case "${given[*]:0:at}" in
-            'run' | 'check' | 'postfix' | 'scan' | 'policy explain' | 'policy check' | 'quarantine list' | 'quarantine search' | 'quarantine show' | 'quarantine release' | 'quarantine delete' | 'quarantine learn' | 'quarantine export' | 'queue status' | 'bayes status' | 'bayes export' | 'bayes restore' | 'bayes rollback' | 'bayes answer' | 'bayes sync' | 'bayes fetch' | 'bayes parity' | 'bayes setup' | 'bayes receive' | 'bayes send' | 'history' | 'import amavis' | 'completion')
+            'run' | 'check' | 'postfix' | 'scan' | 'policy explain' | 'policy check' | 'quarantine list' | 'quarantine search' | 'quarantine show' | 'quarantine release' | 'quarantine delete' | 'quarantine learn' | 'quarantine export' | 'quarantine audit' | 'queue status' | 'bayes status' | 'bayes export' | 'bayes restore' | 'bayes rollback' | 'bayes answer' | 'bayes sync' | 'bayes fetch' | 'bayes parity' | 'bayes setup' | 'bayes receive' | 'bayes send' | 'history' | 'import amavis' | 'completion')
                 command="${given[*]:0:at}" given=("${given[@]:at}") ;;
         esac
         [[ -z $command ]] || break
@@ -119,6 +119,7 @@ _sluice() {
             'quarantine delete') wanted='--recipient --all-matching --confirm --config --json --help' ;;
             'quarantine learn') wanted='--all-matching --confirm --config --json --help' ;;
             'quarantine export') wanted='--output --config --json --help' ;;
+            'quarantine audit') wanted='--limit --config --json --help' ;;
             'queue status') wanted='--config --json --help' ;;
             'bayes status') wanted='--spamd-user --spamd-config --config --json --help' ;;
             'bayes export') wanted='--force --spamd-user --spamd-config --config --json --help' ;;
@@ -139,7 +140,7 @@ _sluice() {
         case "${given[*]}" in
             '') wanted='run check postfix scan history completion policy quarantine queue bayes import help' ;;
             'policy') wanted='explain check' ;;
-            'quarantine') wanted='list search show release delete learn export' ;;
+            'quarantine') wanted='list search show release delete learn export audit' ;;
             'queue') wanted='status' ;;
             'bayes') wanted='status export restore rollback answer sync fetch parity setup receive send' ;;
             'import') wanted='amavis' ;;
@@ -154,7 +155,7 @@ _sluice() {
                 wanted=':quarantineId' ;;
             'quarantine learn:0')
                 wanted='spam ham forget' ;;
-            'quarantine export:0')
+            'quarantine export:0' | 'quarantine audit:0')
                 wanted=':quarantineId' ;;
             'bayes restore:0')
                 wanted=':folder' ;;

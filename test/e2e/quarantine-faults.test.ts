@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -16,6 +16,7 @@ import { type Ledger, type LedgerEntry, openLedger } from '../../filter/ledger.t
 import { openQuarantine, type Quarantine } from '../../filter/quarantine.ts';
 import { replyFor } from '../../rules/replies.ts';
 import { TempFail } from '../../workers/fail.ts';
+import { runSluice } from '../review/desk-rig.ts';
 import { chunksOf, keysOf, lookInto, messageOf, spamFor } from '../filter/quarantine-rig.ts';
 import { recordingLog, startChild, temporaryFolder } from '../filter/store-rig.ts';
 
@@ -237,6 +238,54 @@ test('Everything on one full disk: each call fails as it should, and all recover
   await allWork(all, 'after');
   assert.equal((await all.ledger.recall(['before', 'after'], '')).entries.size, 2);
   assert.deepEqual(lookInto(join(state, 'quarantine')).temporary, []);
+});
+
+test('A disk that held mail has filled can be emptied by Sluice: list, delete (a reserve is left)', async (context) => {
+  const disk = smallDisk(context, 'size=8m');
+  const state = join(disk, 'state');
+  mkdirSync(state, { mode: 0o700 });
+  const { quarantine } = await openAll(context, state);
+  const message = messageOf(200_000);
+  const ids: string[] = [];
+  const put = (number: number) =>
+    quarantine.put(spamFor(two, { message, queueId: `Q${number}` }), chunksOf(message));
+  const refused =
+    /^Cannot hold in .* are left on its disk, 0\.5 MB of them for deleting and releasing: make room/;
+  for (let number = 0; number < 100; number++) {
+    const held = await put(number).catch((error: unknown) => {
+      assert.ok(error instanceof TempFail);
+      assert.match(error.message, refused);
+      return null;
+    });
+    if (held === null) break;
+    ids.push(held);
+  }
+  assert.ok(ids.length > 10 && ids.length < 40, `${ids.length} were held`);
+  // Many puts at once leave it free, too.
+  const many = await Promise.allSettled(Array.from({ length: 50 }, (_, number) => put(1000 + number)));
+  assert.ok(many.every(({ status }) => status === 'rejected'));
+  const config = join(temporaryFolder(context), 'sluice.yaml');
+  writeFileSync(config, `state: ${state}\nclamd: null\nspamd: null\nscan: { virus: false, spam: false }\n`);
+  const run = (...words: string[]) => runSluice(['quarantine', ...words, '--config', config]);
+  const list = await run('list', '--json');
+  assert.deepEqual([list.code, list.stderr], [0, '']);
+  const deleted = await run('delete', ...ids.slice(0, 5));
+  assert.deepEqual([deleted.code, deleted.stderr], [0, '']);
+  await quarantine.check();
+  await put(2000);
+  // What else fills the disk is told before anything must be held.
+  const free = fillDisk(disk);
+  await assert.rejects(quarantine.check(), /Cannot hold in .*: 0\.0 MB are left on its disk/);
+  free();
+});
+
+test('A database says what to do where its disk is full, whatever SQLite calls that', async (context) => {
+  const state = smallDisk(context, 'size=1m');
+  fillDisk(state);
+  const file = join(state, 'ledger.db');
+  const ledger = await openLedger({ file, log: recordingLog() });
+  context.after(() => ledger.close());
+  await assert.rejects(ledger.check(), /: make room on the disk$/);
 });
 
 test('Everything opened on a full disk recovers when there is room', async (context) => {

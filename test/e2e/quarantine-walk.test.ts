@@ -10,4 +10,5 @@ test('300 items walk through the quarantine, the process is killed at random, fi
   const total = Object.values(kills).reduce((sum, one) => sum + one, 0);
   t.diagnostic(`${total} kills behind ${JSON.stringify(kills)}; ${unconfirmed} copies unconfirmed (W6)`);
   assert.ok(total >= 2, 'killed at least twice');
+  assert.ok(Object.keys(kills).length > 1, 'killed in more than one stage');
 });

@@ -84,14 +84,25 @@ async function fill(history: History): Promise<void> {
   await history.record(
     scanOf({ queueId: 'Q2', at: start + dayMs, from: 'news@shop.example', subject: 'SALE' }, 12.25),
     [
-      outcomeOf('anna@example.com', { outcome: 'held', verdict: 'spam', quarantineId }),
-      outcomeOf('bob@example.org', { outcome: 'discarded', verdict: 'spam' }),
+      outcomeOf('anna@example.com', {
+        outcome: 'held',
+        verdict: 'spam',
+        disposition: 'quarantine',
+        quarantineId,
+      }),
+      outcomeOf('bob@example.org', { outcome: 'discarded', verdict: 'spam', disposition: 'discard' }),
     ],
     durable,
   );
   await history.record(
     scanOf({ queueId: 'Q3', at: start + 2 * dayMs, sender: '', subject: null }, null, 'Eicar-Test'),
-    [outcomeOf('postmaster@example.com', { outcome: 'held', verdict: 'virus' })],
+    [
+      outcomeOf('postmaster@example.com', {
+        outcome: 'delivered',
+        verdict: 'virus',
+        disposition: 'quarantine',
+      }),
+    ],
     durable,
   );
   await history.record(
@@ -117,12 +128,19 @@ test('History.search() finds by every kind of term', async (t) => {
     ['-anna', ['Q3']],
     ['-no', ['Q4', 'Q3', 'Q2']],
     ['eicar', ['Q3']],
-    ['state:held', ['Q3', 'Q2']],
+    ['state:held', ['Q2']],
     ['state:discarded', ['Q2']],
     ['state:deferred', ['Q4']],
     ['-state:held anna', ['Q4', 'Q1']],
+    ['state:delivered disposition:quarantine', ['Q3']],
     ['verdict:spam', ['Q2']],
     ['verdict:unchecked', []],
+    ['disposition:quarantine', ['Q3', 'Q2']],
+    ['disposition:quarantine sale', ['Q2']],
+    ['-disposition:quarantine anna', ['Q4', 'Q1']],
+    ['disposition:discard', ['Q2']],
+    ['disposition:deliver', ['Q4', 'Q1']],
+    ['disposition:defer', []],
     ['score:>12', ['Q2']],
     ['score:>12.25', []],
     ['score:<5', ['Q1']],
@@ -134,10 +152,14 @@ test('History.search() finds by every kind of term', async (t) => {
     ['id:Q2', ['Q2']],
     ['id:4cOUT1', ['Q1']],
     ['4cOUT1', ['Q1']],
-    ['one@mid.example', ['Q1']],
+    ['one@mid.example', []],
+    ['id:one@mid.example', ['Q1']],
+    ['4cOUT1 order', ['Q1']],
+    ['4cOUT1 sale', []],
     [`id:${quarantineId}`, ['Q2']],
     [`${quarantineId} sale`, ['Q2']],
-    [`-${quarantineId} anna`, ['Q4', 'Q1']],
+    [`-${quarantineId} anna`, ['Q4', 'Q2', 'Q1']],
+    [`-id:${quarantineId} anna`, ['Q4', 'Q1']],
   ] as const) {
     assert.deepEqual(await found(history, query), expected, query);
   }
@@ -187,7 +209,7 @@ test('openHistory() of a version before the index keeps its rows and finds them'
   await first.close();
   const raw = new DatabaseSync(file);
   raw.exec(`DROP TABLE scan_search; DROP TABLE scan_trigram; DROP TRIGGER scan_removed; DROP TABLE unsearched;
-            DROP INDEX scan_message_id; PRAGMA user_version = 1`);
+            DROP INDEX scan_message_id; DROP INDEX outcome_disposition; PRAGMA user_version = 1`);
   raw.close();
   const second = await openIn(t, file);
   assert.deepEqual(await found(second, 'anna'), []);

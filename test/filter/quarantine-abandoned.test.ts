@@ -2,11 +2,14 @@
  * quarantine-abandoned — a process that died between index and folder: the next start makes both say the same.
  */
 import assert from 'node:assert/strict';
-import { readFileSync, rmSync } from 'node:fs';
+import { existsSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { type TestContext, test } from 'node:test';
+import { openMemory } from '../../filter/memory.ts';
 import { openQuarantine, type Quarantine, type RecipientState } from '../../filter/quarantine.ts';
+import { parseConfig } from '../../rules/config.ts';
+import { silentLog } from '../../workers/log.ts';
 import { chunksOf, messageOf, spamFor } from './quarantine-rig.ts';
 import { recordingLog, startChild, temporaryFolder } from './store-rig.ts';
 
@@ -91,4 +94,47 @@ test('Quarantine.reconcile() leaves a change of a living process alone, and writ
   assert.equal(states(), before);
   assert.equal(raw.prepare('SELECT count(*) AS n FROM item_recipient WHERE recorded = 0').get()?.['n'], 0);
   raw.close();
+});
+
+test('openMemory() ends every hour what a command line that died had begun', async (t) => {
+  t.mock.timers.enable({ apis: ['setInterval'] });
+  const state = temporaryFolder(t);
+  const { config } = parseConfig({ file: join(state, 'sluice.yaml'), text: `state: ${state}` }, {});
+  assert.ok(config !== null);
+  const ended = Promise.withResolvers<void>();
+  const tell = (_: object, message: string) => {
+    if (message === 'Ended what dead processes had begun in the quarantine') ended.resolve();
+  };
+  const { quarantine, close } = await openMemory(config, { ...silentLog, warn: tell });
+  t.after(close);
+  const ids: string[] = [];
+  for (const queueId of ['1', '2'])
+    ids.push(await quarantine.put(spamFor(['a@b.test'], { queueId }), chunksOf(messageOf())));
+  await quarantine.finish();
+  const raw = new DatabaseSync(join(state, 'quarantine.db'));
+  const die = raw.prepare(
+    `UPDATE item_recipient SET state = ?, owner = '00000000-1-1-1', recorded = 0, trail = json_array(json(?))
+      WHERE quarantine_id = ?`,
+  );
+  for (const [at, to] of ['releasing', 'deleted'].entries()) {
+    const change = {
+      slot: 0,
+      from: 'held',
+      to,
+      actor: 'x',
+      at: 1,
+      owner: '00000000-1-1-1',
+      queueIdOut: null,
+    };
+    die.run(to, JSON.stringify(change), ids[at] ?? '');
+  }
+  raw.close();
+  t.mock.timers.tick(3_600_000);
+  await ended.promise;
+  const states = await Promise.all(ids.map(async (id) => (await quarantine.get(id)).slots[0]?.state));
+  assert.deepEqual(states, ['unconfirmed', 'deleted']);
+  assert.equal(
+    existsSync(join(state, 'quarantine', ids[1]?.slice(0, 2) ?? '', ids[1] ?? '', 'message.eml')),
+    false,
+  );
 });

@@ -140,6 +140,8 @@ test('QuarantineIndex.search() finds by every kind of term', async (t) => {
     ['eicar', [2]],
     ['subject:eicar', []],
     ['verdict:virus', [2]],
+    ['disposition:quarantine verdict:virus', [2]],
+    ['disposition:discard', []],
     ['-verdict:virus', [4, 3, 1, 0]],
     ['state:held', [3, 2, 1, 0]],
     ['-state:held', [4]],
@@ -172,7 +174,10 @@ test('QuarantineIndex.search() finds by every kind of term', async (t) => {
     [idOf(2), [2]],
     ['id:1@mid.example', [1]],
     ['id:<1@mid.example>', [1]],
-    ['<1@mid.example>', [1]],
+    ['<1@mid.example>', []],
+    ['1@mid.example', []],
+    ['-OUT77', [4, 3, 2, 1, 0]],
+    [`${idOf(2)} OUT77`, []],
     ['id:OUT77', [4, 3]],
     ['OUT77 meeting', [3]],
     ['-id:OUT77 seller', [0]],
@@ -191,6 +196,41 @@ test('QuarantineIndex.search() finds by every kind of term', async (t) => {
   );
   const { query } = parseQuery('seller', { states: [], now: 0 });
   assert.deepEqual(await index.searchIds(query, { limit: 5, before: rows.at(-1)?.quarantineId }), [idOf(0)]);
+});
+
+test('QuarantineIndex.search() takes a word for text, whatever ids there are', async (t) => {
+  const { index } = await openIn(t);
+  await fill(index, [
+    { subject: 'Your invoice' },
+    { subject: 'Buy pills' },
+    { subject: 'About order 4c7Yx1' },
+    { subject: 'Order no 7' },
+  ]);
+  // A sender chooses the Message-ID: it must not change what somebody else's words find.
+  const named = recordOf({ ...mail, subject: 'Buy pills' }, 4);
+  const spam = { ...named, facts: { ...named.facts, messageId: '<invoice>' }, queueId: '4c7Yx1' };
+  await index.add([{ record: spam, changes: [] }]);
+  for (const [query, expected] of [
+    ['invoice', [0]],
+    ['-invoice', [4, 3, 2, 1]],
+    ['-invoice score:>12', [4, 3, 2, 1]],
+    ['id:invoice', [4]],
+    ['-id:invoice', [3, 2, 1, 0]],
+    ['4c7Yx1', [4, 2]],
+    ['4c7Yx1 pills', [4]],
+    ['4c7Yx1 order', [2]],
+    ['4c7Yx1 score:>13', []],
+    ['-4c7Yx1', [4, 3, 1, 0]],
+    ['-4c7Yx1 pills', [4, 1]],
+    [`4c7Yx1 ${idOf(4)}`, [4]],
+    [`4c7Yx1 ${idOf(2)}`, [2]],
+    [`4c7Yx1 4c7Yx1 4c7Yx1 ${'order '.repeat(17)}`, [2]],
+  ] as const) {
+    assert.deepEqual(await found(index, query), expected, query);
+  }
+  assert.deepEqual(await found(index, '4c7Yx1', 1), [4]);
+  const { query } = parseQuery('4c7Yx1', { states: [], now: 0 });
+  assert.deepEqual(await index.searchIds(query, { limit: 5, before: idOf(4) }), [idOf(2)]);
 });
 
 test('QuarantineIndex.search() finds words that begin thousands of trigrams', async (t) => {
@@ -306,6 +346,7 @@ function holds(one: Mail, query: Query): boolean {
         return one.heldAt >= term.at !== term.negated;
       case 'id':
       case 'verdict':
+      case 'disposition':
       case 'state':
         throw new Error('not in this property');
     }

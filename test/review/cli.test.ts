@@ -111,7 +111,7 @@ test('sluice says what is wrong with a command line, and exits with 64', async (
     [['completion', 'tcsh'], 'completion: "tcsh" is no shell known here: write bash, zsh or fish'],
     [
       ['quarantine'],
-      'incomplete command "quarantine": add list, search, show, release, delete, learn or export; see sluice quarantine --help',
+      'incomplete command "quarantine": add list, search, show, release, delete, learn, export or audit; see sluice quarantine --help',
     ],
     [['import'], 'incomplete command "import": add amavis; see sluice import --help'],
     [
@@ -139,7 +139,7 @@ test('sluice says what is wrong with a command line, and exits with 64', async (
     ],
     [
       ['quarantine', 'release', 'x', '--to', 'a@b', '--recipient', 'c@d'],
-      'quarantine release: --to leaves the held copies alone: write it without --recipient and --again',
+      'quarantine release: --to leaves the held copies alone: write it without --recipient',
     ],
   ] as const;
   const answers = await runAll(rows.map(([words]) => ['--config', config, ...words]));

@@ -12,6 +12,7 @@ import { recipientStates } from '../../filter/quarantine.ts';
 import { openAudit } from '../../review/audit.ts';
 import {
   type Actor,
+  auditTrail,
   canAccess,
   deleteHeld,
   type Desk,
@@ -44,6 +45,15 @@ const audited = async ({ desk }: Rig) =>
   (await desk.audit.list({ limit: 100 }))
     .toReversed()
     .map(({ actor, verb, quarantineId, outcome }) => [actor, verb, quarantineId, outcome]);
+
+async function exported(actor: Actor, desk: Desk, id: string): Promise<Buffer> {
+  const chunks: Uint8Array[] = [];
+  await exportMessage(actor, desk, id, async (chunk) => {
+    chunks.push(chunk);
+    return true;
+  });
+  return Buffer.concat(chunks);
+}
 
 test('deleteHeld() deletes what is held or unconfirmed, and nothing twice; the octets go with the last copy', async (t) => {
   const rig = await startDesk(t);
@@ -134,9 +144,19 @@ test('learn() teaches the octets as they were scanned, also after a release, and
 test('exportMessage() gives the octets as they were scanned', async (t) => {
   const rig = await startDesk(t);
   const id = await rig.put();
-  assert.deepEqual(await bytesOf(exportMessage(anna, rig.desk, id)), message);
+  assert.deepEqual(await exported(anna, rig.desk, id), message);
   await deleteHeld(anna, rig.desk, id, []);
-  await assert.rejects(bytesOf(exportMessage(anna, rig.desk, id)), /it is not there \(any more\)/);
+  await assert.rejects(exported(anna, rig.desk, id), /it is not there \(any more\)/);
+  const [entry] = await rig.desk.audit.list({ limit: 1, quarantineId: id });
+  assert.match(entry?.outcome ?? '', /^failed: Cannot read .*message\.eml: it is not there/);
+});
+
+test('exportMessage() that nobody reads to its end is not called handed out', async (t) => {
+  const rig = await startDesk(t);
+  const id = await rig.put();
+  assert.equal(await exportMessage(anna, rig.desk, id, async () => false), 0);
+  const [entry] = await rig.desk.audit.list({ limit: 1, quarantineId: id });
+  assert.deepEqual([entry?.verb, entry?.outcome], ['export', 'broken off after 0 octets']);
 });
 
 test('list() and search() tell what waits for a decision; with all, everything; newest first and page by page', async (t) => {
@@ -161,6 +181,12 @@ test('list() and search() tell what waits for a decision; with all, everything; 
   const [newest = ''] = idsOf(await list(anna, rig.desk, { all: false, limit: 1 }));
   const others = idsOf(await list(anna, rig.desk, { ...open, before: newest }));
   assert.deepEqual([newest, ...others].toSorted(), [one, three, four].toSorted());
+  const unknown = { ...open, before: 'f'.repeat(32) };
+  const refused = /^PermFail: Cannot list what was held before f{32}: there is no such item \(any more\)$/;
+  await assert.rejects(list(anna, rig.desk, unknown), refused);
+  await assert.rejects(search(anna, rig.desk, queryOf('example'), unknown), refused);
+  const last = others.at(-1) ?? newest;
+  assert.deepEqual(idsOf(await list(anna, rig.desk, { ...open, before: last })), []);
   const find = async (text: string, options = open) =>
     idsOf(await search(anna, rig.desk, queryOf(text), options));
   assert.deepEqual((await find('example.com')).toSorted(), [one, three, four].toSorted());
@@ -170,7 +196,8 @@ test('list() and search() tell what waits for a decision; with all, everything; 
   assert.deepEqual(await find('state:deleted'), [two]);
   assert.deepEqual(await find('to:one@'), [one]);
   assert.deepEqual(idsOf(await search(anna, rig.desk, queryOf('@'), { all: false, limit: 1 })).length, 1);
-  assert.deepEqual((await searchAll(anna, rig.desk, queryOf('-one'))).toSorted(), [three, four].toSorted());
+  const matches = await searchAll(anna, rig.desk, queryOf('-one'));
+  assert.deepEqual(matches.map(({ quarantineId }) => quarantineId).toSorted(), [three, four].toSorted());
 });
 
 test('every verb stands in the audit, with its outcome; a failure is one', async (t) => {
@@ -179,7 +206,7 @@ test('every verb stands in the audit, with its outcome; a failure is one', async
   await list(anna, rig.desk, { all: false, limit: 9 });
   await search(anna, rig.desk, queryOf('buy'), { all: false, limit: 9 });
   await show(anna, rig.desk, id);
-  await bytesOf(exportMessage(anna, rig.desk, id));
+  await exported(anna, rig.desk, id);
   await learn(anna, rig.desk, id, 'spam', noSignal);
   await deleteHeld(anna, rig.desk, id, ['a@example.com']);
   await release({ name: 'cli:bert' }, rig.desk, id, plain);
@@ -213,7 +240,7 @@ test('a verb that can not be written down is not done', async (t) => {
   const desk = { ...rig.desk, audit };
   await assert.rejects(release(anna, desk, id, plain), TempFail);
   await assert.rejects(deleteHeld(anna, desk, id, []), TempFail);
-  await assert.rejects(bytesOf(exportMessage(anna, desk, id)), TempFail);
+  await assert.rejects(exported(anna, desk, id), TempFail);
   await assert.rejects(show(anna, desk, id), TempFail);
   assert.deepEqual([rig.smtpd.committed().length, await statesOf(rig, id)], [0, ['a@example.com held null']]);
 });
@@ -229,8 +256,55 @@ test('an audit row of a process that died on the way has no outcome', async (t) 
   const began = Promise.withResolvers<void>();
   const dying = audit.during(entry, () => new Promise<string>(() => began.resolve()), String);
   await began.promise;
-  assert.deepEqual(await audit.list({ limit: 1 }), [{ ...entry, at: 42, outcome: null }]);
+  const [row] = await audit.list({ limit: 1 });
+  assert.deepEqual(row, { ...entry, auditId: row?.auditId, at: 42, outcome: null });
   assert.ok(dying instanceof Promise);
+});
+
+test('show() and auditTrail() tell who did what, of a forgotten item too; not to who may not see everything', async (t) => {
+  const rig = await startDesk(t);
+  const id = await rig.put();
+  await exported(anna, rig.desk, id);
+  await release({ name: 'cli:bert' }, rig.desk, id, { ...plain, to: ['boss@example.org'] });
+  await show(anna, rig.desk, id);
+  const { audit } = await show(anna, rig.desk, id);
+  assert.deepEqual(
+    audit.map(({ actor, verb, outcome }) => [actor, verb, outcome]),
+    [
+      ['cli:bert', 'release', 'boss@example.org: released'],
+      ['cli:anna', 'export', 'handed out'],
+    ],
+  );
+  const site: Actor = { name: 'site', domains: ['example.com'] };
+  assert.deepEqual((await show(site, rig.desk, id)).audit, []);
+  await assert.rejects(auditTrail(site, rig.desk, { limit: 9 }), PermFail);
+  const all = await auditTrail(anna, rig.desk, { limit: 2 });
+  assert.deepEqual(
+    all.map(({ actor, verb }) => [actor, verb]),
+    [
+      ['site', 'show'],
+      ['cli:anna', 'show'],
+    ],
+  );
+  const one = await auditTrail(anna, rig.desk, { limit: 9, quarantineId: 'f'.repeat(32) });
+  assert.deepEqual(one, []);
+});
+
+test('openAudit() keeps rows for so many days', async (t) => {
+  const file = join(temporaryFolder(t), 'review.db');
+  let now = 0;
+  const audit = await openAudit({ file, log: silentLog, keepDays: 2, now: () => now });
+  t.after(() => audit.close());
+  const note = async (days: number) => {
+    now = days * 86_400_000;
+    const entry = { actor: 'cli:anna', verb: 'list', quarantineId: null, detail: days } as const;
+    await audit.during(entry, async () => null, String);
+  };
+  for (const days of [1, 2, 3, 4.5]) await note(days);
+  assert.deepEqual(
+    (await audit.list({ limit: 9 })).map(({ detail }) => detail),
+    [4.5, 3],
+  );
 });
 
 test('canAccess() goes by the domains of recipients, in any spelling; the command line may everything', () => {
@@ -280,7 +354,7 @@ test('an actor with domains sees and touches the copies of these domains only, a
     () => release(bert, rig.desk, foreign, plain),
     () => deleteHeld(bert, rig.desk, foreign, []),
     () => learn(bert, rig.desk, foreign, 'spam', noSignal),
-    () => bytesOf(exportMessage(bert, rig.desk, foreign)),
+    () => exported(bert, rig.desk, foreign),
     () => release(bert, rig.desk, both, { ...plain, recipients: ['secret@example.org'] }),
   ])
     await assert.rejects(attempt(), PermFail);

@@ -2,7 +2,15 @@
  * history-cli — `sluice history`, `quarantine show` and `quarantine export` as people and programs use them.
  */
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openHistory } from '../../filter/history.ts';
@@ -42,6 +50,29 @@ test('sluice quarantine export writes the octets as they were scanned, and overw
   assert.equal(json.code, 64);
 });
 
+test('sluice quarantine export --output writes where root may, though the quarantine is read as its owner', {
+  skip: process.getuid?.() === 0 ? false : 'needs root',
+}, async (t) => {
+  const rig = await startDesk(t);
+  const id = await rig.put();
+  const nobody = 65534;
+  const top = join(rig.state, '..');
+  chmodSync(top, 0o755);
+  for (const name of ['.', ...(readdirSync(rig.state, { recursive: true }) as string[])])
+    chownSync(join(rig.state, name), nobody, nobody);
+  const file = join(top, 'out.eml');
+  assert.deepEqual(await run(rig, 'quarantine', 'export', id, '--output', file), {
+    code: 0,
+    stdout: `${file}: ${message.length} bytes\n`,
+    stderr: '',
+  });
+  assert.deepEqual([readFileSync(file), statSync(file).uid], [message, 0]);
+  const missing = await run(rig, 'quarantine', 'export', 'f'.repeat(32), '--output', join(top, 'other.eml'));
+  assert.deepEqual([missing.code, existsSync(join(top, 'other.eml'))], [69, false]);
+  for (const name of ['review.db', 'quarantine.db'])
+    assert.equal(statSync(join(rig.state, name)).uid, nobody, name);
+});
+
 test('sluice quarantine show tells every threshold with its origin, every rule, and what happened step by step', async (t) => {
   const rig = await startDesk(t);
   const item = spam(['a@example.com', 'b@example.com']);
@@ -74,12 +105,29 @@ test('sluice quarantine show tells every threshold with its origin, every rule, 
     /\ntime +recipient +became +by +queue id\n/,
     /\n[-\d]+ [:\d]+ +b@example\.com +held to releasing +cli:anna\n/,
     /\n[-\d]+ [:\d]+ +b@example\.com +releasing to released +cli:anna +FAKE1\n/,
+    /\n[-\d]+ [:\d]+ +cli:anna +release recipients b@example\.com +b@example\.com: released\n/,
   ])
     assert.match(stdout, expected);
   const { policies } = JSON.parse((await run(rig, 'quarantine', 'show', id, '--json')).stdout) as {
     policies: unknown;
   };
   assert.deepEqual(policies, [heldUnder]);
+  const audit = await run(rig, 'quarantine', 'audit', '--limit', '3');
+  assert.deepEqual(
+    audit.stdout.split('\n').map((line) =>
+      line
+        .replace(/^[-\d]+ [:\d]{8}/, 'T')
+        .split(/ {2,}/)
+        .join(' | '),
+    ),
+    [
+      'time | by | did | id | outcome',
+      `T | cli:anna | show | ${id} | shown`,
+      `T | cli:anna | show | ${id} | shown`,
+      `T | cli:anna | release recipients b@example.com | ${id} | b@example.com: released`,
+      '',
+    ],
+  );
 });
 
 test('sluice history tells the outcome of each recipient with both queue ids; before any mail it is empty', async (t) => {

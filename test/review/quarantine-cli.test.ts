@@ -121,13 +121,13 @@ test('sluice quarantine delete --all-matching does nothing until its number is c
   assert.deepEqual(asked, {
     code: 1,
     stdout:
-      '8 items match; nothing was done. Look at them with "quarantine search"; to delete them add --confirm 8\n',
+      '8 copies of 8 messages match; nothing was done. Look at them with "quarantine search"; to delete them add --confirm 8\n',
     stderr: '',
   });
   const wrong = await run(rig, ...words, '--confirm', '7');
-  assert.match(wrong.stdout, /^8 items match, not 7; nothing was done\./);
+  assert.match(wrong.stdout, /^8 copies of 8 messages match, not 7; nothing was done\./);
   const json = await run(rig, ...words, '--json');
-  assert.deepEqual([json.code, JSON.parse(json.stdout)], [1, { matching: 8, confirmed: false }]);
+  assert.deepEqual([json.code, JSON.parse(json.stdout)], [1, { matching: 8, messages: 8, confirmed: false }]);
   assert.equal(await held(), 12);
   const done = await run(rig, ...words, '--confirm', '8', '--json');
   assert.equal(done.code, 0);
@@ -149,6 +149,41 @@ test('sluice quarantine delete --all-matching does nothing until its number is c
       [64, 'sluice: quarantine delete: name items by ID, or all of a query by --all-matching QUERY\n'],
     );
   }
+});
+
+test('sluice quarantine release and delete --all-matching to: leave other recipients of the same message alone', async (t) => {
+  const rig = await startDesk(t);
+  const both = await rig.put(spam(['anna@example.com', 'bob@example.com'], 'Q1'));
+  await rig.put(spam(['bob@example.com'], 'Q2'));
+  const three = await rig.put(spam(['anna@example.com', 'Anna@example.com', 'bob@example.com'], 'Q3'));
+  const statesOf = async (id: string) =>
+    (await rig.desk.quarantine.get(id)).slots.map(({ recipient, state }) => `${recipient} ${state}`);
+  const words = ['quarantine', 'release', '--all-matching', 'to:anna@ buy'];
+  assert.deepEqual(await run(rig, ...words), {
+    code: 1,
+    stdout:
+      '3 copies of 2 messages match; nothing was done; 2 copies of the same for other recipients would stay. ' +
+      'Look at them with "quarantine search"; to release them add --confirm 3\n',
+    stderr: '',
+  });
+  const json = await run(rig, ...words, '--confirm', '2', '--json');
+  assert.deepEqual(JSON.parse(json.stdout), { matching: 3, messages: 2, confirmed: false });
+  assert.equal((await run(rig, ...words, '--confirm', '3')).code, 0);
+  assert.deepEqual(await statesOf(both), ['anna@example.com released', 'bob@example.com held']);
+  assert.deepEqual(await statesOf(three), [
+    'anna@example.com released',
+    'Anna@example.com released',
+    'bob@example.com held',
+  ]);
+  const sent = rig.smtpd.committed().flatMap(({ recipients }) => recipients.map(({ address }) => address));
+  assert.deepEqual(sent.toSorted(), ['Anna@example.com', 'anna@example.com', 'anna@example.com']);
+  const rest = ['quarantine', 'delete', '--all-matching', 'to:bob@', '--recipient', 'bob@example.com'];
+  assert.match((await run(rig, ...rest)).stdout, /^3 copies of 3 messages match; nothing was done\. /);
+  const nobody = ['quarantine', 'delete', '--all-matching', 'to:bob@', '--recipient', 'x@example.com'];
+  assert.equal((await run(rig, ...nobody)).stdout, 'No copy of what is found waits for a decision.\n');
+  // What is done to messages, and not to copies, counts messages.
+  const all = await run(rig, 'quarantine', 'learn', 'ham', '--all-matching', 'state:released to:anna@');
+  assert.match(all.stdout, /^2 messages match; .*; to learn ham them add --confirm 2\n$/);
 });
 
 test('sluice quarantine learn teaches spamd, and says what it says', async (t) => {

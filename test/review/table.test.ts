@@ -21,6 +21,11 @@ test('table() makes columns as wide as their widest cell and pads no line end', 
   assert.equal(table(['id', 'subject'], []), 'id  subject');
 });
 
+test('table() takes as many rows as there are', () => {
+  const rows = Array.from({ length: 200_000 }, (_, at) => [String(at), 'x']);
+  assert.equal(table(['n', 'what'], rows).split('\n').at(-1), '199999  x');
+});
+
 test('table() goes on in the next line where a row is too wide, and cuts only what may be cut', () => {
   const id = 'f'.repeat(32);
   const head = ['held since', 'id', 'from', 'subject'];

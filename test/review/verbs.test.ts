@@ -225,6 +225,36 @@ test('release() --to another address asks for no delivery status and leaves the 
   assert.deepEqual(await statesOf(rig, id), ['a@example.com held null']);
 });
 
+test('release() --to the same address twice sends once, unless somebody says again', async (t) => {
+  const rig = await startDesk(t);
+  const id = await rig.put();
+  const to = (...addresses: string[]) => release(anna, rig.desk, id, { ...plain, to: addresses });
+  rig.smtpd.script = { rcpt: '450 4.2.0 Later' };
+  assert.deepEqual(kindsOf(await to('boss@example.org')), ['boss@example.org held']);
+  rig.smtpd.script = {};
+  assert.deepEqual(kindsOf(await to('boss@example.org')), ['boss@example.org released']);
+  const [second, other] = await to('boss@example.org', 'other@example.org').then((all) => all.toReversed());
+  assert.deepEqual(
+    [second?.kind, second?.detail],
+    ['skipped', 'it was sent there by cli:anna, or may have been; --again sends it once more'],
+  );
+  assert.deepEqual([other?.recipient, other?.kind], ['other@example.org', 'released']);
+  assert.deepEqual(kindsOf(await to('boss@example.org')), ['boss@example.org skipped']);
+  assert.equal(rig.smtpd.committed().length, 2);
+  const again = { ...plain, to: ['boss@example.org'], again: true };
+  assert.deepEqual(kindsOf(await release(anna, rig.desk, id, again)), ['boss@example.org released']);
+  // One that got no answer, or died on the way, may have arrived.
+  rig.smtpd.script = { dot: { do: 'drop' } };
+  assert.deepEqual(kindsOf(await to('third@example.org')), ['third@example.org unconfirmed']);
+  assert.deepEqual(kindsOf(await to('third@example.org')), ['third@example.org skipped']);
+  rig.smtpd.script = {};
+  const both = await Promise.all([to('twice@example.org'), to('twice@example.org')]);
+  assert.deepEqual(both.flatMap(kindsOf).toSorted(), [
+    'twice@example.org released',
+    'twice@example.org skipped',
+  ]);
+});
+
 test('release() of an infected item needs force', async (t) => {
   const rig = await startDesk(t);
   const item = spam(['a@example.com']);
@@ -278,14 +308,16 @@ test('release() sends nothing of an item that is not what was held, or that can 
   const folder = join(rig.state, 'quarantine', id.slice(0, 2), id);
   const octets = readFileSync(join(folder, 'message.eml'));
   writeFileSync(join(folder, 'message.eml'), octets.subarray(0, -3));
-  const [changed] = await release(anna, rig.desk, id, plain);
-  assert.deepEqual([changed?.kind, rig.smtpd.committed()], ['held', []]);
-  assert.match(changed?.detail ?? '', /these are not the \d+ octets that were held/);
+  const gone =
+    /^PermFail: Cannot release .*: the message itself is gone or damaged: .* octets that were held$/;
+  await assert.rejects(release(anna, rig.desk, id, plain), gone);
+  await assert.rejects(release(anna, rig.desk, id, { ...plain, to: ['boss@example.org'] }), gone);
+  assert.deepEqual(rig.smtpd.transactions.length, 0);
   writeFileSync(join(folder, 'message.eml'), octets);
   const record = readFileSync(join(folder, 'item.json'), 'utf8');
   writeFileSync(join(folder, 'item.json'), record.replace('"disposition": 0', '"disposition": 7'));
   await assert.rejects(release(anna, rig.desk, id, plain), /^PermFail: .*item\.json has no disposition 7$/);
-  assert.deepEqual(await statesOf(rig, id), ['a@example.com held cli:anna'], 'nothing was claimed');
+  assert.deepEqual(await statesOf(rig, id), ['a@example.com held null'], 'nothing was claimed');
 });
 
 test('release() tells of a delivery even where it can not be written down', async (t) => {
