@@ -16,11 +16,12 @@ import {
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { packBundle } from '../../workers/bayes-bundle.ts';
-import { declareContract, declareScans } from './bayes-contract.ts';
+import { declareAborts, declareContract, declareScans } from './bayes-contract.ts';
 import { bayesOf, dumpOf, given, snapshotOf, startSite, wordsOf } from './bayes-rig.ts';
 
 declareContract('files');
 declareScans('files');
+declareAborts('files');
 
 test('restore() on files says how to prepare a bayes_path without the link, and keeps two generations only', async (t) => {
   const site = await startSite(t, 'files');
