@@ -5,7 +5,7 @@
  * can't be read counts as missing.
  */
 import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { sync } from './bayes-snapshots.ts';
@@ -28,6 +28,9 @@ export const parityShape = z.object({
 });
 
 const text = z.string().max(5000);
+
+/** Nobody writes so long at a record. */
+const draftMsMax = 3_600_000;
 
 const recordShape = z.object({
   node: z.string().max(300),
@@ -69,13 +72,21 @@ export async function readRecords(folder: string): Promise<SyncRecord[]> {
 export async function writeRecord(folder: string, record: SyncRecord): Promise<void> {
   const home = join(folder, 'record');
   await mkdir(home, { recursive: true, mode: 0o700 });
-  // What a killed run has left.
-  for (const name of await namesIn(home))
-    if (name.startsWith('.draft-')) await rm(join(home, name), { force: true });
+  await sweep(home);
   const draft = join(home, `.draft-${randomBytes(6).toString('hex')}`);
   await writeFile(draft, `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600, flag: 'wx', flush: true });
   await rename(draft, join(home, fileName(record.node)));
   await sync(home);
+}
+
+/** Removes what killed runs have left; a young draft is of somebody who writes just now, for another node perhaps. */
+async function sweep(home: string): Promise<void> {
+  for (const name of await namesIn(home)) {
+    if (!name.startsWith('.draft-')) continue;
+    const found = await lstat(join(home, name)).catch(() => null); // whoever wrote it has renamed it
+    if (found !== null && Date.now() - found.mtimeMs > draftMsMax)
+      await rm(join(home, name), { force: true });
+  }
 }
 
 /** Makes a record of what became of a node, and keeps it; what can't be written is a warning in it. Never rejects. */
@@ -85,15 +96,14 @@ export async function keepRecord(
   outcome: NodeOutcome,
   { begun, now, onStep }: { begun: number; now: () => number; onStep: OnStep },
 ): Promise<SyncRecord> {
+  const known = await readRecords(folder).catch(() => []); // what can't be read is as good as none
+  const record = recordOf(node, outcome, known.find((one) => one.node === node) ?? null, begun, now());
   const written = await outcomeOf(onStep, async (step) => {
     step('record');
-    const last = (await readRecords(folder)).find((record) => record.node === node) ?? null;
-    const record = recordOf(node, outcome, last, begun, now());
     await writeRecord(folder, record);
-    return { kind: 'written' as const, record };
+    return { kind: 'written' as const };
   });
-  if (written.kind === 'written') return written.record;
-  const record = recordOf(node, outcome, null, begun, now());
+  if (written.kind === 'written') return record;
   return {
     ...record,
     warnings: [...record.warnings, `What became of it is not written down: ${written.message}`],
