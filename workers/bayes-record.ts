@@ -4,11 +4,10 @@
  * Hides one JSON file for each node, replaced by rename: a reader finds the old record or the new one, whole. A record that
  * can't be read counts as missing.
  */
-import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { sync } from './bayes-snapshots.ts';
+import { ownFolder, replaceFile } from './bayes-folder.ts';
 import { bayesSteps, isTrouble, type OnStep, outcomeOf } from './bayes-step.ts';
 import type { NodeOutcome } from './bayes-sync.ts';
 
@@ -28,9 +27,6 @@ export const parityShape = z.object({
 });
 
 const text = z.string().max(5000);
-
-/** Nobody writes so long at a record. */
-const draftMsMax = 3_600_000;
 
 const recordShape = z.object({
   node: z.string().max(300),
@@ -70,23 +66,9 @@ export async function readRecords(folder: string): Promise<SyncRecord[]> {
 
 /** Puts a record in the place of the node's last one. */
 export async function writeRecord(folder: string, record: SyncRecord): Promise<void> {
-  const home = join(folder, 'record');
+  const home = join(ownFolder(folder), 'record');
   await mkdir(home, { recursive: true, mode: 0o700 });
-  await sweep(home);
-  const draft = join(home, `.draft-${randomBytes(6).toString('hex')}`);
-  await writeFile(draft, `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600, flag: 'wx', flush: true });
-  await rename(draft, join(home, fileName(record.node)));
-  await sync(home);
-}
-
-/** Removes what killed runs have left; a young draft is of somebody who writes just now, for another node perhaps. */
-async function sweep(home: string): Promise<void> {
-  for (const name of await namesIn(home)) {
-    if (!name.startsWith('.draft-')) continue;
-    const found = await lstat(join(home, name)).catch(() => null); // whoever wrote it has renamed it
-    if (found !== null && Date.now() - found.mtimeMs > draftMsMax)
-      await rm(join(home, name), { force: true });
-  }
+  await replaceFile(home, fileName(record.node), `${JSON.stringify(record, null, 2)}\n`);
 }
 
 /** Makes a record of what became of a node, and keeps it; what can't be written is a warning in it. Never rejects. */
