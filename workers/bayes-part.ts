@@ -155,7 +155,7 @@ async function scheduleOf(
 /** Null too where the memory of nights can't be asked: then an alarm is better than none. */
 async function openNightOf(nights: Nights): Promise<number | null> {
   const last = (await nights.recall().catch(() => [])).at(-1);
-  return last === undefined || last.served ? null : last.planned;
+  return last === undefined || last.servedAt !== null ? null : last.planned;
 }
 
 /** Of the node that was served longest ago; one that never was has no last run. */
