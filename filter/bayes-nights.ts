@@ -35,6 +35,9 @@ export async function openNights(options: {
   return {
     recall: () => recall(store),
     take: (planned) => take(store, planned, owner, now()),
+    forget: async (planned) => {
+      await store.run('DELETE FROM night WHERE planned = ?', [planned]);
+    },
     served: (planned, elsewhere) => served(store, { planned, owner, elsewhere, at: now() }),
     check: () => store.check(),
     close: () => store.close(),
@@ -50,7 +53,7 @@ async function recall(store: Store): Promise<(Night & { elsewhere: boolean })[]>
   const rows = await store.all<Row>(selecting);
   return rows.map(({ planned, servedAt, elsewhere }) => ({
     planned,
-    served: servedAt !== null,
+    servedAt,
     elsewhere: elsewhere === 1,
   }));
 }

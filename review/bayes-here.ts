@@ -4,14 +4,13 @@
  * Hides whose it is: what the command line says, else the configuration, else the process of spamd. Snapshots, records and locks lie
  * in `bayes` under the state folder, in a folder of whoever runs this.
  */
-import { lstatSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Config, formatAddress } from '../rules/config.ts';
 import { type Bayes, type BayesTrouble, createBayes, type OnStep } from '../workers/bayes.ts';
 import type { BayesView } from '../workers/bayes-counts.ts';
+import { ownFolder } from '../workers/bayes-folder.ts';
 import { type BayesLock, createBayesLock } from '../workers/bayes-lock.ts';
 import { bayesViewOf } from '../workers/check-bayes.ts';
-import { PermFail } from '../workers/fail.ts';
 import { findUser, type LocalProcess, processListeningOn } from '../workers/local-process.ts';
 import { type Options, UsageError } from './invocation.ts';
 
@@ -68,15 +67,4 @@ function nobodyIn(spamd: Config['spamd']): BayesTrouble {
     remedy:
       "start spamd, or write bayes.user, the user of spamd, into sluice.yaml (and bayes.siteFolder, where it is not SpamAssassin's own)",
   };
-}
-
-/** Root must write nothing into a folder that another user could replace by a link under its hands. */
-function ownFolder(folder: string): string {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const { uid } = lstatSync(folder);
-  const isOwn = lstatSync(folder).isDirectory() && uid === process.getuid?.();
-  if (isOwn) return folder;
-  throw new PermFail(
-    `Cannot keep snapshots in ${folder}: it is no folder of this user: run it as uid ${uid}, or remove it`,
-  );
 }

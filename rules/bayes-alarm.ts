@@ -1,8 +1,8 @@
 /**
  * bayes-alarm — when somebody must be told of the Bayes sync: a run that did not succeed, a database that grows old.
  *
- * Hides what counts: another run under way is no failure, nor is one that was cut short and will be begun anew; a clock ahead makes
- * nothing old, and a node that never got a database grows old from the day on which it is watched. Pure: records and time are arguments.
+ * Hides what counts: another run under way is no failure, nor is one that was cut short and will be begun anew; what a clock ahead
+ * has dated is as old as the watch, and a node that never got a database grows old from the day on which it is watched. Pure: records and time are arguments.
  */
 
 /** What is known of one node's database. */
@@ -87,9 +87,16 @@ function failureOf({ node, last }: SeenNode, { now, openNight, told }: AlarmTerm
 
 function ageOf({ node, takenAt }: SeenNode, terms: AlarmTerms): Trouble[] {
   const { now, hours, watchedSince, elsewhereAt, remedy } = terms;
-  const since = Math.max(takenAt ?? watchedSince, elsewhereAt ?? 0);
+  // What a clock that was ahead has written would be young for as long as it was ahead.
+  const hasCome = (at: number | null): at is number => at !== null && at - now <= hourMs;
+  const since = Math.max(hasCome(takenAt) ? takenAt : watchedSince, hasCome(elsewhereAt) ? elsewhereAt : 0);
   if (now - since <= hours * hourMs) return [];
   const age = `${Math.floor((now - since) / hourMs)} h`;
+  if (takenAt !== null && !hasCome(takenAt)) {
+    const date = new Date(takenAt).toISOString();
+    const message = `the Bayes database in place says that it is of ${date}: no other one has come in ${age}`;
+    return [{ node, kind: 'old', message, remedy }];
+  }
   const message =
     takenAt === null
       ? `no Bayes database has come into place in ${age}`

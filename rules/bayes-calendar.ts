@@ -30,8 +30,16 @@ export function nextPlanned(calendar: Calendar, now: number): number {
   return Math.min(...plannedAround(calendar, now).filter((at) => at > now));
 }
 
-/** What is known of one planned time; not `served`: somebody began it, and did not get to its end. */
-export type Night = { readonly planned: number; readonly served: boolean };
+/** What is known of one planned time; `servedAt` null: somebody began it, and did not get to its end. */
+export type Night = { readonly planned: number; readonly servedAt: number | null };
+
+/** A night that was served earlier than this is served all the same. */
+const aheadMsMax = 3_600_000;
+
+/** Whether it was served at a time that has not come: the clock was wrong then, and the night is still to be served. */
+export function isAhead({ servedAt }: Night, now: number): boolean {
+  return servedAt !== null && servedAt - now > aheadMsMax;
+}
 
 /**
  * Whether a planned time that has come is still to be served. Where nobody took it, a run that began since counts for it, whoever
@@ -42,7 +50,7 @@ export function isMissed(
   { now, nights, lastRunAt }: { now: number; nights: readonly Night[]; lastRunAt: number | null },
 ): boolean {
   const known = nights.find((night) => night.planned === planned);
-  if (known !== undefined) return !known.served;
+  if (known !== undefined && !isAhead(known, now)) return known.servedAt === null;
   return lastRunAt === null || lastRunAt < planned || lastRunAt > now;
 }
 

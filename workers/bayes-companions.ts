@@ -187,7 +187,8 @@ async function installAll(pieces: readonly Piece[]): Promise<string[]> {
   } catch (cause) {
     if (cause instanceof BayesFail) throw cause;
     const message = `Cannot install what travelled with the snapshot, which is in place: ${messageOf(cause)}`;
-    throw failed('install', message, 'run it again: it takes up where this one ended', cause);
+    const remedy = 'the database is new, files are old: run it again, it takes up where this one ended';
+    throw failed('install', message, remedy, cause);
   }
 }
 

@@ -147,10 +147,18 @@ async function makeLike(folder: string, other: string): Promise<void> {
   const handle = await open(folder, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
   try {
     await handle.chown(uid, gid);
-    await handle.chmod(mode & 0o7777);
+    await handle.chmod(mode & 0o7777).catch((cause: unknown) => {
+      // RestrictSUIDSGID= of the unit: better a folder without setgid than none.
+      if (!isForbidden(cause)) throw cause;
+      return handle.chmod(mode & 0o777);
+    });
   } finally {
     await handle.close();
   }
+}
+
+function isForbidden(cause: unknown): boolean {
+  return cause instanceof Error && 'code' in cause && cause.code === 'EPERM';
 }
 
 /** A name beside the link: what a generation's owner wrote leads nowhere else. */

@@ -74,6 +74,11 @@ export function openNightQueue(options: {
       async tell(planned) {
         await attempt(() => producer.set(mark, planned));
       },
+      async forget(planned) {
+        await attempt(async () => {
+          if ((await producer.get(mark)) === String(planned)) await producer.set(mark, 0);
+        });
+      },
       async close() {
         clearInterval(timer);
         await Promise.race([jobs.close(), delay(closeMs, undefined, { ref: false })]);

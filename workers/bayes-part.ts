@@ -28,8 +28,10 @@ import { startProbes } from './probes.ts';
 
 /** What there is to do; null where the role has nothing of the kind. Each may reject. */
 export type BayesDuties = {
-  /** The nightly run: to every node, or from the primary; one record for each. */
-  readonly runSync: ((signal: AbortSignal) => Promise<readonly SyncRecord[]>) | null;
+  /** The nightly run: to every node, or to those named in `only`, or from the primary; one record for each. */
+  readonly runSync:
+    | ((signal: AbortSignal, only: readonly string[] | null) => Promise<readonly SyncRecord[]>)
+    | null;
   /** What can't wait for the night. */
   readonly runErrands: ((signal: AbortSignal) => Promise<void>) | null;
   /** On a backup: which database is in place. */
@@ -53,7 +55,9 @@ export async function openBayesPart(
     readonly notice: Notice;
     readonly log: Log;
     /** How fast things go, in a test. */
-    readonly pace?: Partial<Pick<ScheduleOptions, 'everyMs' | 'settleMs' | 'patienceMs' | 'now'>> & {
+    readonly pace?: Partial<
+      Pick<ScheduleOptions, 'everyMs' | 'settleMs' | 'patienceMs' | 'busyMs' | 'now'>
+    > & {
       lookEveryMs?: number;
     };
   },
@@ -136,7 +140,7 @@ async function scheduleOf(
     nights,
     lastRunAt: async () =>
       lastRunOf(await readRecords(folder), role === 'primary' ? bayes.nodes.map(formatNode) : null),
-    run: () => runNight(runSync, watch, signal, log),
+    run: createNight(runSync, watch, signal, log),
     queue,
     log,
     ...speed,
@@ -151,7 +155,7 @@ async function scheduleOf(
 /** Null too where the memory of nights can't be asked: then an alarm is better than none. */
 async function openNightOf(nights: Nights): Promise<number | null> {
   const last = (await nights.recall().catch(() => [])).at(-1);
-  return last === undefined || last.served ? null : last.planned;
+  return last === undefined || last.servedAt !== null ? null : last.planned;
 }
 
 /** Of the node that was served longest ago; one that never was has no last run. */
@@ -162,22 +166,28 @@ function lastRunOf(records: readonly SyncRecord[], nodes: readonly string[] | nu
   return times.includes(null) ? null : Math.min(...times.filter((at) => at !== null));
 }
 
-async function runNight(
+/** One night at a time: nodes where another run was under way are served when it is tried again, and no others. */
+function createNight(
   runSync: NonNullable<BayesDuties['runSync']>,
   watch: BayesWatch,
   signal: AbortSignal,
   log: Log,
-): Promise<NightOutcome> {
-  try {
-    const records = await runSync(signal);
-    if (signal.aborted) return 'stopped';
-    await watch.look();
-    return records.length > 0 && records.every(isBusy) ? 'busy' : 'done';
-  } catch (cause) {
-    if (signal.aborted) return 'stopped';
-    log.error({ err: cause, alarm: true }, 'Bayes night ended by an error that nobody foresaw');
-    return 'done';
-  }
+): (planned: number) => Promise<NightOutcome> {
+  let waiting: { readonly planned: number; readonly nodes: readonly string[] } | null = null;
+  return async (planned) => {
+    try {
+      const records = await runSync(signal, waiting?.planned === planned ? waiting.nodes : null);
+      if (signal.aborted) return 'stopped';
+      await watch.hear(records);
+      const nodes = records.filter(isBusy).map(({ node }) => node);
+      waiting = nodes.length === 0 ? null : { planned, nodes };
+      return waiting === null ? 'done' : 'busy';
+    } catch (cause) {
+      if (signal.aborted) return 'stopped';
+      log.error({ err: cause, alarm: true }, 'Bayes night ended by an error that nobody foresaw');
+      return 'done';
+    }
+  };
 }
 
 /** A pause after each; the same error is told once. */

@@ -7,7 +7,7 @@
 import { spawn } from 'node:child_process';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { spawnAs } from './bayes-sa-learn.ts';
+import { programMsMax, spawnAs } from './bayes-sa-learn.ts';
 import { type BayesFail, type BayesStep, failed, messageOf } from './bayes-step.ts';
 import { siteSetting, type StoreOptions } from './bayes-store.ts';
 
@@ -50,7 +50,8 @@ export function createPsql({ view, signal }: Pick<StoreOptions, 'view' | 'signal
   ): Promise<string> => {
     const words = Object.entries(variables).flatMap(([name, value]) => ['-v', `${name}=${value}`]);
     const fixed = ['-X', '-q', '-A', '-t', '-F', separator, '-v', 'ON_ERROR_STOP=1', '-f', '-'];
-    const child = spawn('psql', [...fixed, ...words], spawnAs(view, signal, env));
+    const limits = { signal, timeout: programMsMax };
+    const child = spawn('psql', [...fixed, ...words], { ...spawnAs(view, env), ...limits });
     let [output, said] = ['', ''];
     child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString('utf8')));
     child.stderr.on('data', (chunk: Buffer) => (said = (said + chunk.toString('utf8')).slice(-2000)));

@@ -4,11 +4,10 @@
  * Hides one JSON file for each node, replaced by rename: a reader finds the old record or the new one, whole. A record that
  * can't be read counts as missing.
  */
-import { randomBytes } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { sync } from './bayes-snapshots.ts';
+import { ownFolder, replaceFile } from './bayes-folder.ts';
 import { bayesSteps, isTrouble, type OnStep, outcomeOf } from './bayes-step.ts';
 import type { NodeOutcome } from './bayes-sync.ts';
 
@@ -67,15 +66,9 @@ export async function readRecords(folder: string): Promise<SyncRecord[]> {
 
 /** Puts a record in the place of the node's last one. */
 export async function writeRecord(folder: string, record: SyncRecord): Promise<void> {
-  const home = join(folder, 'record');
+  const home = join(ownFolder(folder), 'record');
   await mkdir(home, { recursive: true, mode: 0o700 });
-  // What a killed run has left.
-  for (const name of await namesIn(home))
-    if (name.startsWith('.draft-')) await rm(join(home, name), { force: true });
-  const draft = join(home, `.draft-${randomBytes(6).toString('hex')}`);
-  await writeFile(draft, `${JSON.stringify(record, null, 2)}\n`, { mode: 0o600, flag: 'wx', flush: true });
-  await rename(draft, join(home, fileName(record.node)));
-  await sync(home);
+  await replaceFile(home, fileName(record.node), `${JSON.stringify(record, null, 2)}\n`);
 }
 
 /** Makes a record of what became of a node, and keeps it; what can't be written is a warning in it. Never rejects. */
@@ -85,15 +78,14 @@ export async function keepRecord(
   outcome: NodeOutcome,
   { begun, now, onStep }: { begun: number; now: () => number; onStep: OnStep },
 ): Promise<SyncRecord> {
+  const known = await readRecords(folder).catch(() => []); // what can't be read is as good as none
+  const record = recordOf(node, outcome, known.find((one) => one.node === node) ?? null, begun, now());
   const written = await outcomeOf(onStep, async (step) => {
     step('record');
-    const last = (await readRecords(folder)).find((record) => record.node === node) ?? null;
-    const record = recordOf(node, outcome, last, begun, now());
     await writeRecord(folder, record);
-    return { kind: 'written' as const, record };
+    return { kind: 'written' as const };
   });
-  if (written.kind === 'written') return written.record;
-  const record = recordOf(node, outcome, null, begun, now());
+  if (written.kind === 'written') return record;
   return {
     ...record,
     warnings: [...record.warnings, `What became of it is not written down: ${written.message}`],

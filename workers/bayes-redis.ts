@@ -20,7 +20,7 @@ import {
   siteSetting,
   type StoreOptions,
 } from './bayes-store.ts';
-import type { Redis } from './redis.ts';
+import type { ChainableCommander, Redis } from './redis.ts';
 import { removeTree } from './remove-tree.ts';
 
 const markKey = 'sluice:bayes';
@@ -47,18 +47,16 @@ export async function openRedis(options: StoreOptions): Promise<BayesStore> {
     return { name: String(redisScratch), lines: [hidden?.line ?? scratchDsn] };
   };
   let pending: Mark | null = null;
+  /** Empties the scratch index; never without its mark, or what somebody still writes there would be a stranger's for ever. */
   const clear = async (under: BayesStep): Promise<void> => {
-    await attempt(under, () => scratch.flushdb());
+    const all = scratch.multi().flushdb().set(markKey, loading);
+    await attempt(under, () => allOf(all));
   };
   /** The mark comes in the same instant: until then what lies in the scratch index is no generation. */
   const swap = async (under: BayesStep, mark: Mark | null): Promise<void> => {
     // What the live index holds becomes a generation of ours by this: the next load may clear it.
     const all = live.multi().setnx(markKey, 'null').swapdb(dsn.database, redisScratch);
-    const results = await attempt(under, () =>
-      (mark === null ? all : all.set(markKey, JSON.stringify(mark))).exec(),
-    );
-    const error = results?.find(([cause]) => cause !== null)?.[0] ?? null;
-    if (results === null || error !== null) throw troubleAt(under, place, dsn.password, error);
+    await attempt(under, () => allOf(mark === null ? all : all.set(markKey, JSON.stringify(mark))));
   };
   return {
     kind: 'redis',
@@ -76,7 +74,6 @@ export async function openRedis(options: StoreOptions): Promise<BayesStore> {
     },
     async load(dump) {
       await clear('load');
-      await attempt('load', () => scratch.set(markKey, loading));
       const here = await scratchHere();
       await saLearn.restore(dump, here.lines);
       return here;
@@ -101,6 +98,13 @@ export async function openRedis(options: StoreOptions): Promise<BayesStore> {
       await hidden?.remove();
     },
   };
+}
+
+/** Runs a transaction; rejects with what any of its commands says. */
+async function allOf(transaction: ChainableCommander): Promise<void> {
+  const results = await transaction.exec();
+  const error = results?.find(([cause]) => cause !== null)?.[0] ?? null;
+  if (results === null || error !== null) throw error ?? new Error('its transaction was not run');
 }
 
 function scratchBeside({ server, database }: Dsn, wanted: number | null): number {

@@ -3,7 +3,7 @@
  *
  * Hides processes and streams. A dump never lies uncompressed in memory or on disk: it flows out of `backup` and into
  * `restore`. sa-learn takes half a dump without complaint, so an exit status of 0 proves nothing: callers count. Rejects
- * with BayesFail where sa-learn can't be run, says so, or takes longer than its limit.
+ * with BayesFail where sa-learn can't be run, says so, takes longer than its limit or is told to end; by then it has ended.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { pipeline } from 'node:stream/promises';
@@ -27,7 +27,10 @@ export type SaLearn = {
   restore(dump: AsyncIterable<Buffer>, lines: readonly string[]): Promise<void>;
 };
 
-const timeoutMs = 30 * 60_000;
+/** How long one of the programs that work on the database may take. */
+export const programMsMax = 30 * 60_000;
+/** Whoever was told to end has so long to let go of the live database. */
+const graceMs = 5000;
 /** cat(1) makes the pipe after the change of user: whoever does not own a pipe can't open it as /dev/stdin. */
 const throughCat = 'cat | exec sa-learn "$@"';
 
@@ -59,19 +62,20 @@ export function createSaLearn(view: BayesView, signal: AbortSignal): SaLearn {
   };
 }
 
-type Run = { readonly step: BayesStep; readonly child: ChildProcess; readonly ended: Promise<void> };
+type Run = {
+  readonly child: ChildProcess;
+  /** Settles when all of its processes are gone. */
+  readonly ended: Promise<void>;
+  readonly kill: () => void;
+};
 
 /** How another program is run so that it sees what sa-learn sees: user, home and a plain environment. */
-export function spawnAs(
-  { user }: BayesView,
-  signal: AbortSignal,
-  env: Readonly<Record<string, string>> = {},
-) {
+export function spawnAs({ user }: BayesView, env: Readonly<Record<string, string>> = {}) {
   const isOther = user !== null && user.uid !== process.getuid?.();
   const as = isOther ? { uid: user.uid, gid: user.gid } : {};
   const home = user?.home ?? process.env.HOME ?? '/';
   const plain = { PATH: '/usr/local/bin:/usr/bin:/bin', LC_ALL: 'C', HOME: home };
-  return { ...as, env: { ...plain, ...env }, cwd: '/', signal, timeout: timeoutMs };
+  return { ...as, env: { ...plain, ...env }, cwd: '/' };
 }
 
 function start(
@@ -81,14 +85,54 @@ function start(
   words: readonly string[],
   [command, ...before]: readonly [string, ...string[]] = ['sa-learn'],
 ): Run {
-  const child = spawn(command, [...before, ...words], spawnAs(view, signal));
-  const ended = endOf(child, step, view);
+  // A process group of its own: a shell that is killed leaves sa-learn behind, which would load on.
+  const child = spawn(command, [...before, ...words], { ...spawnAs(view), detached: true });
+  const stopped = stopping(child, signal);
+  const ended = endOf(child, step, view, stopped);
   // Whoever reads its output first learns of its end later.
   ended.catch(() => undefined);
-  return { step, child, ended };
+  return { child, ended, kill: () => killGroup(child, 'SIGKILL') };
 }
 
-function endOf(child: ChildProcess, step: BayesStep, { user }: BayesView): Promise<void> {
+/** Ends the group at a signal, or when it takes too long; says why. */
+function stopping(child: ChildProcess, signal: AbortSignal): () => string | null {
+  let why: string | null = null;
+  let grace: NodeJS.Timeout | undefined;
+  const stop = (reason: string): void => {
+    why ??= reason;
+    // Nobody empties these pipes any more, and its end waits for them.
+    child.stdout?.resume();
+    killGroup(child, 'SIGTERM');
+    grace ??= setTimeout(() => killGroup(child, 'SIGKILL'), graceMs);
+  };
+  const onAbort = (): void => stop('was told to end');
+  const limit = setTimeout(() => stop(`took longer than ${programMsMax / 60_000} minutes`), programMsMax);
+  signal.addEventListener('abort', onAbort, { once: true });
+  child.once('close', () => {
+    clearTimeout(limit);
+    clearTimeout(grace);
+    signal.removeEventListener('abort', onAbort);
+  });
+  if (signal.aborted) onAbort();
+  return () => why;
+}
+
+function killGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+  if (pid === undefined) return; // it never began
+  try {
+    process.kill(-pid, signal);
+  } catch (cause) {
+    // It has ended just now.
+    if (!(cause instanceof Error && 'code' in cause && cause.code === 'ESRCH')) throw cause;
+  }
+}
+
+function endOf(
+  child: ChildProcess,
+  step: BayesStep,
+  { user }: BayesView,
+  stopped: () => string | null,
+): Promise<void> {
   let said = '';
   child.stderr?.on('data', (chunk: Buffer) => {
     said = (said + chunk.toString('latin1')).slice(-2000);
@@ -101,7 +145,11 @@ function endOf(child: ChildProcess, step: BayesStep, { user }: BayesView): Promi
         failed(step, message, cause.code === 'ENOENT' ? missing : 'run it as root, or as that user', cause),
       );
     });
+    // All who held standard error have let go of it: none of the group is left.
     child.once('close', (code, signal) => {
+      const why = stopped();
+      if (why !== null)
+        return reject(failed(step, `Cannot go on after sa-learn (step ${step}): it ${why}`, 'run it again'));
       if (code === 0) return resolve();
       const last = said.trim().split('\n').at(-1) ?? '';
       const message = `Cannot go on after sa-learn (step ${step}): it ended with ${signal ?? code}: ${last}`;
@@ -110,14 +158,15 @@ function endOf(child: ChildProcess, step: BayesStep, { user }: BayesView): Promi
   });
 }
 
-async function* outputOf({ child, ended }: Run): AsyncGenerator<Buffer> {
+async function* outputOf({ child, ended, kill }: Run): AsyncGenerator<Buffer> {
   child.stdin?.destroy();
   try {
     if (child.stdout !== null) yield* child.stdout as AsyncIterable<Buffer>;
     await ended;
   } finally {
     // Where the reader has left, nobody empties the pipe any more.
-    child.kill('SIGKILL');
+    if (child.exitCode === null && child.signalCode === null) kill();
+    await ended.catch(() => undefined); // told above, where it matters
   }
 }
 
@@ -127,16 +176,16 @@ async function textOf(run: Run): Promise<string> {
   return text;
 }
 
-async function feed({ child, ended }: Run, dump: AsyncIterable<Buffer>): Promise<void> {
+async function feed({ child, ended, kill }: Run, dump: AsyncIterable<Buffer>): Promise<void> {
   if (child.stdin === null) return ended;
   child.stdout?.resume();
   try {
     await pipeline(dump, child.stdin);
   } catch (cause) {
-    child.kill('SIGKILL');
+    kill();
+    const end = await ended.catch((trouble: unknown) => trouble);
     // sa-learn that ended early says more than the broken pipe.
-    if (isPipeError(cause)) await ended;
-    throw cause;
+    throw isPipeError(cause) ? (end ?? cause) : cause;
   }
   await ended;
 }

@@ -6,7 +6,7 @@
  * (bayes-night-queue.ts); Redis away, or nobody taking it, the timer's rule holds here: rather twice than never, for the
  * same snapshot a second time is nothing. Never throws.
  */
-import { isMissed, type Night } from '../rules/bayes-calendar.ts';
+import { isAhead, isMissed, type Night } from '../rules/bayes-calendar.ts';
 import type { Log } from './log.ts';
 
 /** What is remembered of nights on this machine, by all its processes. Each may reject. */
@@ -16,6 +16,8 @@ export type Nights = {
   /** False where it was served, or another living process is at it. */
   take(planned: number): Promise<boolean>;
   served(planned: number, elsewhere: boolean): Promise<void>;
+  /** As if nobody had taken it. */
+  forget(planned: number): Promise<void>;
   /** Resolves where it can be written now. */
   check(): Promise<void>;
   close(): Promise<void>;
@@ -27,6 +29,8 @@ export type NightQueue = {
   /** Looks after schedule and catch-up for a planned time that has come; `served`: some node has served it. */
   readonly tend: (planned: number, ageMs: number) => Promise<'served' | 'left to it' | 'run it here'>;
   readonly tell: (planned: number) => Promise<void>;
+  /** It was not served after all. */
+  readonly forget: (planned: number) => Promise<void>;
   readonly close: () => Promise<void>;
 };
 
@@ -68,7 +72,7 @@ export function startSchedule(options: ScheduleOptions): Schedule {
   const { everyMs = 15_000, settleMs = 60_000, patienceMs = 10 * 60_000, busyMs = 2 * 60_000 } = options;
   const startedAt = now();
   let busyAt = Number.NEGATIVE_INFINITY;
-  const known = createMemory(nights, log);
+  const known = createMemory(nights, log, now);
   let serving: Promise<void> | null = null;
   let isClosed = false;
 
@@ -94,9 +98,18 @@ export function startSchedule(options: ScheduleOptions): Schedule {
       if (await known.isServed(planned)) await queue?.tell(planned);
     }) ?? null;
 
+  const forget = async (planned: number): Promise<void> => {
+    // Both memories or none: Redis would say once more that it was served.
+    if (queue?.isUp() === false) return;
+    log.warn({ planned: timeOf(planned) }, 'Bayes night was served by a clock ahead: it is still to come');
+    await known.forget(planned);
+    await queue?.forget(planned);
+  };
   const look = async (): Promise<void> => {
     const planned = plan.last(now());
     const found = { now: now(), nights: await known.recall(), lastRunAt: await lastRunAt() };
+    // Seen now, or never: once its time has come it looks like any other one.
+    for (const night of found.nights) if (isAhead(night, found.now)) await forget(night.planned);
     if (isClosed || serving !== null || !isMissed(planned, found)) return;
     if (planned < startedAt && found.now - startedAt < settleMs && found.now >= startedAt) return;
     if (found.now >= busyAt && found.now - busyAt < busyMs) return;
@@ -122,30 +135,33 @@ export function startSchedule(options: ScheduleOptions): Schedule {
 }
 
 /** What the database knows, and what this process knows where that can't be asked. */
-function createMemory(nights: Nights, log: Log) {
-  const own = new Map<number, boolean>();
+function createMemory(nights: Nights, log: Log, now: () => number) {
+  const own = new Map<number, number>();
   let elsewhere: number | null = null;
   const wrong = (cause: unknown): void =>
     log.warn({ err: cause }, 'Cannot use the memory of nights: this process goes by its own');
   const recall = async (): Promise<Night[]> => {
     const kept = await nights.recall().catch((cause: unknown) => (wrong(cause), []));
     for (const night of kept) if (night.elsewhere) elsewhere = Math.max(elsewhere ?? 0, night.planned);
-    return [...[...own].map(([planned, served]) => ({ planned, served })), ...kept];
+    return [...[...own].map(([planned, servedAt]) => ({ planned, servedAt })), ...kept];
   };
   return {
     recall,
     isServed: async (planned: number) =>
-      (await recall()).some((night) => night.planned === planned && night.served),
+      (await recall()).some((night) => night.planned === planned && night.servedAt !== null),
     async take(planned: number): Promise<boolean> {
-      const taken = await nights
-        .take(planned)
-        .catch((cause: unknown) => (wrong(cause), own.get(planned) !== true));
+      const taken = await nights.take(planned).catch((cause: unknown) => (wrong(cause), !own.has(planned)));
       return taken;
     },
     async served(planned: number, isElsewhere: boolean): Promise<void> {
-      own.set(planned, true);
+      own.set(planned, now());
       if (isElsewhere) elsewhere = planned;
       await nights.served(planned, isElsewhere).catch(wrong);
+    },
+    async forget(planned: number): Promise<void> {
+      own.delete(planned);
+      if (elsewhere === planned) elsewhere = null;
+      await nights.forget(planned).catch(wrong);
     },
     elsewhereAt: () => elsewhere,
   };

@@ -79,7 +79,7 @@ export async function openDraft(folder: string): Promise<Draft> {
 
 /** Makes a draft count: manifest written, all fsynced, renamed. */
 export async function commitDraft(folder: string, draft: Draft, manifest: Manifest): Promise<Snapshot> {
-  await writeFile(join(draft.folder, manifestName), formatManifest(manifest), { mode: 0o600 });
+  await writeFile(join(draft.folder, manifestName), formatManifest(manifest), { mode: 0o600, flag: 'wx' });
   for (const name of [...manifest.files.map((file) => file.name), manifestName])
     await sync(join(draft.folder, name));
   await sync(draft.folder);

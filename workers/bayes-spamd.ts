@@ -69,7 +69,7 @@ const readOnly = [
 export async function startPrivateSpamd(wanted: BayesView, signal: AbortSignal): Promise<PrivateSpamd> {
   const view = { ...wanted, user: userOf(wanted) };
   const folder = makeFolder(view);
-  const { env, uid, gid, cwd } = spawnAs(view, signal, { ...environmentOf(view), TMPDIR: folder });
+  const { env, uid, gid, cwd } = spawnAs(view, { ...environmentOf(view), TMPDIR: folder });
   const as = uid === undefined || gid === undefined ? {} : { uid, gid };
   const begun = performance.now();
   const child = spawn('/bin/sh', ['-c', script, folder, 'spamd', ...wordsFor(view, folder)], {

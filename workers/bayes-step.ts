@@ -43,7 +43,10 @@ export const bayesSteps = [
 
 export type BayesStep = (typeof bayesSteps)[number];
 
-/** `refused`: the run decided against it, nothing is broken; `failed`: something does not work. Nothing was switched. */
+/**
+ * `refused`: the run decided against it, nothing is broken; `failed`: something does not work. At the steps before `switch` nothing
+ * was switched; at `install`, and at those that a primary takes after its answer, the database there is the new one.
+ */
 export type BayesTrouble = {
   readonly kind: 'refused' | 'failed';
   readonly step: BayesStep;

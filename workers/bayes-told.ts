@@ -3,9 +3,12 @@
  *
  * Hides `<state>/bayes/told.json`, replaced by rename. A file that can't be read counts as none: then it is told again.
  */
-import { readFile, rename, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { replaceFile, requireOwn } from './bayes-folder.ts';
+
+const fileName = 'told.json';
 
 const entry = z.object({
   node: z.string(),
@@ -34,20 +37,15 @@ export type Told = z.infer<typeof shape>;
 export async function readTold(folder: string): Promise<Told> {
   const none: Told = { watched: {}, told: [], over: [] };
   try {
-    return shape.safeParse(JSON.parse(await readFile(fileIn(folder), 'utf8'))).data ?? none;
+    return shape.safeParse(JSON.parse(await readFile(join(folder, fileName), 'utf8'))).data ?? none;
   } catch {
     // Not there yet, or no JSON.
     return none;
   }
 }
 
-/** Replaces it. */
+/** Replaces it; rejects where the folder is not our own. */
 export async function writeTold(folder: string, told: Told): Promise<void> {
-  const draft = `${fileIn(folder)}.draft`;
-  await writeFile(draft, `${JSON.stringify(told, null, 2)}\n`, { mode: 0o600, flush: true });
-  await rename(draft, fileIn(folder));
-}
-
-function fileIn(folder: string): string {
-  return join(folder, 'told.json');
+  requireOwn(folder);
+  await replaceFile(folder, fileName, `${JSON.stringify(told, null, 2)}\n`);
 }

@@ -49,6 +49,8 @@ export type BayesView = {
 export type BayesWatch = {
   /** Looks now; one look at a time. */
   readonly look: () => Promise<void>;
+  /** Looks at what a run of this process came to, whether it could be written down or not: a disk that is full is no silence. */
+  readonly hear: (records: readonly SyncRecord[]) => Promise<void>;
   readonly view: () => BayesView;
 };
 
@@ -62,13 +64,14 @@ export function createBayesWatch(options: WatchOptions): BayesWatch {
   const { folder, role, nodes, hours, elsewhereAt, openNight, log, now = Date.now } = options;
   const standing = createStanding(options);
   const tellRuns = createRunTeller(log);
+  const memory = createHearing(folder);
   const post = createPost(options);
   let view: BayesView = { seen: [], records: [], troubles: [] };
   let told: Told | null = null;
   let looking: Promise<void> | null = null;
 
   const look = async (): Promise<void> => {
-    const records = await readRecords(folder);
+    const records = await memory.records();
     tellRuns(records);
     const seen =
       role === 'primary' ? nodes.map((node) => seenBy(node, records)) : [await standing.seen(records)];
@@ -91,13 +94,41 @@ export function createBayesWatch(options: WatchOptions): BayesWatch {
     await post(told);
     if (JSON.stringify(told) !== before) await writeTold(folder, told);
   };
+  const lookNow = (): Promise<void> => {
+    looking ??= look()
+      .catch((cause: unknown) => log.error({ err: cause, alarm: true }, 'Cannot look after the Bayes sync'))
+      .finally(() => (looking = null));
+    return looking;
+  };
   return {
     view: () => view,
-    look() {
-      looking ??= look()
-        .catch((cause: unknown) => log.error({ err: cause, alarm: true }, 'Cannot look after the Bayes sync'))
-        .finally(() => (looking = null));
-      return looking;
+    look: lookNow,
+    async hear(records) {
+      await memory.hear(records);
+      // One that is under way may have read the records before.
+      await looking;
+      await lookNow();
+    },
+  };
+}
+
+/** Records that were heard of stand for those on disk, until another one is written there. */
+function createHearing(folder: string) {
+  const heard = new Map<string, { readonly record: SyncRecord; readonly writtenAt: number | null }>();
+  const atOf = (node: string, written: readonly SyncRecord[]) =>
+    written.find((record) => record.node === node)?.at ?? null;
+  return {
+    async hear(records: readonly SyncRecord[]): Promise<void> {
+      const written = await readRecords(folder).catch(() => []); // the next look says why
+      // A run that found another one has no record of its own to write.
+      for (const record of records)
+        if (!isBusy(record)) heard.set(record.node, { record, writtenAt: atOf(record.node, written) });
+    },
+    async records(): Promise<SyncRecord[]> {
+      const written = await readRecords(folder);
+      for (const [node, { writtenAt }] of heard) if (atOf(node, written) !== writtenAt) heard.delete(node);
+      const others = written.filter(({ node }) => !heard.has(node));
+      return [...others, ...[...heard.values()].map(({ record }) => record)];
     },
   };
 }

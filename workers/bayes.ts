@@ -3,7 +3,8 @@
  * roll back, status.
  *
  * Hides lock, folders, store and sa-learn. One run at a time; the lock is an argument. Nothing here throws: a run that does
- * not succeed is a value that names the step, what went wrong and the remedy, and it has switched nothing.
+ * not succeed is a value that names the step, what went wrong and the remedy. It has switched nothing, but for one that failed
+ * at `install`: there the database is the new one already, and the files that came along are not.
  */
 import { hostname } from 'node:os';
 import { join } from 'node:path';

@@ -5,9 +5,10 @@
  * reads the one or the other and notices by itself (DATABASE_README). Whoever calls it may die at any time, and need not run for
  * Postfix to answer: what was last in place holds.
  */
-import { chmod, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { freshTable, namesNobody, staleEnd, staleTable } from '../rules/postfix-backup.ts';
+import { draftFor, drop, endingsOf, install } from './bayes-install.ts';
 import { TempFail } from './fail.ts';
 import { postmap, tableEnd } from './postmap.ts';
 
@@ -46,18 +47,16 @@ export async function judgeRecipients(options: {
 /** Makes it the table at `path`, if it is not; true where it was not. */
 async function installTable(path: string, text: string): Promise<boolean> {
   if ((await isMade(path)) && (await readFile(path, 'utf8').catch(orNull)) === text) return false;
-  const next = `${path}.new`;
-  await writeFile(next, text);
   // postmap gives the table the mode of its source; a service's umask would leave it to root.
-  await chmod(next, 0o644);
-  const outcome = await postmap(next);
+  const draft = await draftFor(path, Buffer.from(text), { gid: null, mode: 0o644 });
+  const outcome = await postmap(draft.path);
   if (outcome !== null) {
+    await drop(draft);
     const problem = outcome === 'unavailable' ? 'there is no Postfix here' : outcome.problem;
     throw new TempFail(`Cannot make the table ${path}: ${problem}`);
   }
-  for (const table of await tablesOf(next)) await rename(table, `${path}${table.slice(next.length)}`);
   // The source last: whoever dies before it does all of it again.
-  await rename(next, path);
+  await install(draft, await endingsOf(draft));
   return true;
 }
 

@@ -15,10 +15,11 @@ const words = Object.fromEntries(
   Array.from({ length: 150_000 }, (_, at) => [`large${at}`, [1 + (at % 9), at % 7] as const]),
 );
 const memoryMegabytesMax = 200;
+const secondsMax = 30;
 const env = { NODE_OPTIONS: `--import=${hooks}`, SLUICE_TEST_MEMORY: '1' };
 
 for (const store of ['files', 'postgres', 'redis'] satisfies StoreName[])
-  test(`sluice bayes sync --now carries 150,000 tokens to ${store}, memory under ${memoryMegabytesMax} MB`, async (t) => {
+  test(`sluice bayes sync --now carries 150,000 tokens to ${store} in ${secondsMax} s, memory under ${memoryMegabytesMax} MB`, async (t) => {
     const { primary, backup } = await startNodes(t, { backup: store });
     await given(t, primary.site, words, { nspam: 20_000, nham: 20_000 });
     backup.grant('receive', env);
@@ -30,6 +31,7 @@ for (const store of ['files', 'postgres', 'redis'] satisfies StoreName[])
     assert.ok(isSameContent(here, there), JSON.stringify([here, there]));
     assert.equal(there.tokens, 150_000);
     t.diagnostic(`files to ${store}: ${seconds.toFixed(1)} s`);
+    assert.ok(seconds < secondsMax, `${seconds} s`);
     for (const node of [primary, backup]) {
       const used = memoryOf(node);
       t.diagnostic(

@@ -71,12 +71,23 @@ const exporting = ['lock', 'settings', 'sync', 'backup', 'judge', 'keep'];
 const loading = ['bundle', 'order', 'prepare', 'load', 'count', 'mark', 'link', 'switch', 'clean'];
 const stepsOf: Readonly<Record<Way, Readonly<Record<'primary' | 'backup', readonly string[]>>>> = {
   push: {
-    primary: [...exporting, 'connect', 'send', 'record'],
-    backup: ['settings', 'receive', ...loading, 'record'],
+    primary: ['companions', ...exporting, 'connect', 'send', 'answer', 'compare', 'parity', 'record'],
+    backup: ['settings', 'receive', 'companions', ...loading, 'install', 'record'],
   },
   pull: {
     primary: [...exporting, 'send'],
-    backup: ['lock', 'settings', 'connect', 'receive', ...loading, 'record'],
+    backup: [
+      'lock',
+      'settings',
+      'connect',
+      'receive',
+      'companions',
+      ...loading,
+      'install',
+      'compare',
+      'parity',
+      'record',
+    ],
   },
 };
 

@@ -2,7 +2,7 @@
  * sync-faults — F40 to F44: whatever fails between two nodes, the backup has the complete old or the complete new database, its
  * spamd answers every scan, exit status, record and `bayes status` say what happened, and the next run works.
  *
- * SLUICE_BAYES_FAULTS: how many (default 10, one of each kind; 200: all 130, and then what chance decides). SLUICE_BAYES_ONLY: those
+ * SLUICE_BAYES_FAULTS: how many (default 10, one of each kind; 200: the whole list, and then what chance decides). SLUICE_BAYES_ONLY: those
  * whose name fits this regular expression.
  */
 import assert from 'node:assert/strict';

@@ -33,13 +33,18 @@ async function deadOwner(): Promise<string> {
 
 test('Nights.take() gives a night to one process, once', async (context) => {
   const open = opener(context);
-  const [one, two] = [await open(), await open({ owner: ownOwner().replace(/-\d+-\d+$/, '-1-0') })];
+  const [one, two] = [
+    await open({ now: () => planned + 9 }),
+    await open({ owner: ownOwner().replace(/-\d+-\d+$/, '-1-0') }),
+  ];
   assert.equal(await one.take(planned), true);
-  assert.deepEqual(await one.recall(), [{ planned, served: false, elsewhere: false }]);
+  assert.deepEqual(await one.recall(), [{ planned, servedAt: null, elsewhere: false }]);
   await one.served(planned, false);
   assert.equal(await one.take(planned), false);
   assert.equal(await two.take(planned), false);
-  assert.deepEqual(await two.recall(), [{ planned, served: true, elsewhere: false }]);
+  assert.deepEqual(await two.recall(), [{ planned, servedAt: planned + 9, elsewhere: false }]);
+  await two.forget(planned);
+  assert.deepEqual(await two.recall(), []);
 });
 
 test('Nights.take() of ten at once succeeds for one', async (context) => {
@@ -71,9 +76,9 @@ test('Nights.take() waits a day for a taker whom it can not judge', async (conte
 });
 
 test('Nights.served() of a night that ran elsewhere needs nobody who took it, and is forgotten in time', async (context) => {
-  const nights = await opener(context)();
+  const nights = await opener(context)({ now: () => planned + 9 });
   await nights.served(planned, true);
-  assert.deepEqual(await nights.recall(), [{ planned, served: true, elsewhere: true }]);
+  assert.deepEqual(await nights.recall(), [{ planned, servedAt: planned + 9, elsewhere: true }]);
   assert.equal(await nights.take(planned + 61 * 86_400_000), true);
   assert.equal((await nights.recall()).length, 1);
 });

@@ -98,7 +98,7 @@ test('sluice bayes keeps nothing in a folder that another user may replace', asy
   const { status, stderr } = spawnSync(process.execPath, [sluice, 'bayes', 'export', '--config', file], {
     encoding: 'utf8',
   });
-  assert.match(stderr, /Cannot keep snapshots in .*: it is no folder of this user/);
+  assert.match(stderr, /Cannot use .*: it is no folder of this user/);
   assert.equal(status, 69);
   rmSync(join(state, 'bayes'));
 });

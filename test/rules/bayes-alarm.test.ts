@@ -67,6 +67,21 @@ const states: readonly [string, Partial<SeenNode>, Partial<AlarmTerms>, readonly
     ],
   ],
   ['from a clock that is ahead', { takenAt: now + 100 * hourMs }, {}, []],
+  [
+    'from a clock that was ahead, and nothing since',
+    { takenAt: Date.UTC(2027, 0, 1) },
+    { watchedSince: now - 27 * hourMs },
+    [
+      'old the Bayes database in place says that it is of 2027-01-01T00:00:00.000Z: no other one has come in 27 h: do it',
+    ],
+  ],
+  ['from a clock a little ahead', { takenAt: now + hourMs }, { watchedSince: now - 27 * hourMs }, []],
+  [
+    'served elsewhere by a clock that was ahead',
+    { takenAt: now - 27 * hourMs },
+    { elsewhereAt: now + 100 * hourMs },
+    ['old the Bayes database in place is 27 h old, bayes.alarm.hours is 26: do it'],
+  ],
   ['nothing yet, watched for an hour', { last: null, takenAt: null }, {}, []],
   [
     'nothing in 27 hours',

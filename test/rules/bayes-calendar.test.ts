@@ -247,9 +247,9 @@ test('nextPlanned() draws the same jitter again for a node and a day, and others
 
 const tonight = utc('2026-11-22T03:15');
 const noon = utc('2026-11-22T12:00');
-const served = { planned: tonight, served: true };
-const begun = { planned: tonight, served: false };
-const before = { planned: tonight - dayMs, served: true };
+const served = { planned: tonight, servedAt: tonight + 60_000 };
+const begun = { planned: tonight, servedAt: null };
+const before = { planned: tonight - dayMs, servedAt: tonight - dayMs + 60_000 };
 const states: readonly [string, readonly Night[], number | null, boolean][] = [
   ['nothing ever ran', [], null, true],
   ['the last run is older', [before], tonight - dayMs + 5000, true],
@@ -263,7 +263,7 @@ const states: readonly [string, readonly Night[], number | null, boolean][] = [
   ['a run noted by a clock that was a year ahead', [before], noon + 365 * dayMs, true],
   [
     'a night served by a clock that was a year ahead',
-    [{ planned: noon + 365 * dayMs, served: true }],
+    [{ planned: noon + 365 * dayMs, servedAt: noon + 365 * dayMs }],
     null,
     true,
   ],

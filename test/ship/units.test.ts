@@ -110,6 +110,7 @@ suite('systemd units', () => {
       'CapabilityBoundingSet=CAP_SETUID CAP_SETGID CAP_KILL CAP_CHOWN CAP_FOWNER CAP_DAC_OVERRIDE CAP_SYS_PTRACE',
       'PrivateUsers=no',
       'SystemCallFilter=~@resources',
+      'SystemCallFilter=setpriority',
     ]);
     const missing = other?.filter((line) => root?.includes(line) !== true).map((line) => line.split('=')[0]);
     const wanted = [
@@ -121,6 +122,10 @@ suite('systemd units', () => {
       'SystemCallFilter',
     ];
     assert.deepEqual(missing, wanted);
+    assert.ok(
+      readUnit(join(folder, asRoot)).allowed().calls.includes('setpriority'),
+      'nice -n 10 of its spamd',
+    );
     // It would give the state folder, and the mail in it, to root.
     assert.equal(readUnit(join(folder, asRoot)).one('StateDirectory'), '');
   });

@@ -21,6 +21,7 @@ import type { Config } from '../../rules/config.ts';
 import { parseConfig } from '../../rules/config.ts';
 import { companionsOf, stageCompanions } from '../../workers/bayes-companions.ts';
 import { draftFor, install } from '../../workers/bayes-install.ts';
+import { BayesFail } from '../../workers/bayes-step.ts';
 import type { Manifest } from '../../workers/bayes-manifest.ts';
 import { temporaryFolder } from '../filter/store-rig.ts';
 
@@ -46,6 +47,18 @@ test('stageCompanions() exchanges both files only at install(), with owner and m
   assert.equal(readFileSync(recipients, 'utf8'), good['recipients.map']);
   assert.ok(existsSync(`${recipients}.db`), 'postmap made its table');
   assert.deepEqual(site.left(), []);
+});
+
+test('stageCompanions() whose install() fails says that the database is new and files are old', async (t) => {
+  const site = siteIn(t);
+  const staged = await site.stage(good);
+  mkdirSync(site.policies);
+  await assert.rejects(staged.install(), (cause: unknown) => {
+    assert.ok(cause instanceof BayesFail && cause.step === 'install');
+    assert.match(cause.message, /which is in place: /);
+    assert.match(cause.remedy, /^the database is new, files are old: run it again/);
+    return true;
+  });
 });
 
 test('stageCompanions() gives new policies to the group of the state folder, a new map to the owner of its folder', async (t) => {

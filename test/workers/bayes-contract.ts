@@ -2,9 +2,12 @@
  * bayes-contract — what restore and roll-back promise on every store, with real sa-learn: whole or not at all, whatever dies.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { globSync, mkdirSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { startSpamd } from '../../demo/spamd.ts';
 import { silentLog } from '../../workers/log.ts';
 import { createSpamd } from '../../workers/spamd.ts';
@@ -23,6 +26,8 @@ import {
   type StoreName,
   wordsOf,
 } from './bayes-rig.ts';
+
+const execute = promisify(execFile);
 
 const steps = ['bundle', 'order', 'prepare', 'load', 'count', 'mark', 'link', 'switch', 'clean'];
 
@@ -110,6 +115,53 @@ export function declareKills(store: StoreName): void {
       reached,
       steps.filter((step) => store === 'files' || step !== 'link'),
     );
+  });
+}
+
+/** Declares that a run which is told to end in the middle of a load leaves nobody who goes on loading, and no later run in trouble. */
+export function declareAborts(store: 'files' | 'redis'): void {
+  test(`restore() on ${store}, aborted in the middle of a load: nobody loads on, and the next one works`, async (t) => {
+    const site = await startSite(t, store);
+    const old = await snapshotOf(t, dumpOf(wordsOf('spam')), { snapshotId: 1 });
+    await restored(site, old.folder);
+    const next = await snapshotOf(t, dumpOf(wordsOf('ham', 8000)), { snapshotId: 2 });
+    const ending = new AbortController();
+    const running = bayesOf(site, { signal: ending.signal }).restore(next.folder);
+    while (!(await isLoading[store](site))) await nextTurn();
+    ending.abort();
+    const outcome = await running;
+    assert.ok(outcome.kind === 'failed' && outcome.step === 'load', JSON.stringify(outcome));
+    assert.deepEqual(loadersOf(site), []);
+    assert.match(outcome.message, /told to end/);
+    assert.ok(isSameContent(await site.figures(), old.manifest));
+    await restored(site, next.folder);
+    assert.ok(isSameContent(await site.figures(), next.manifest), 'the next one works');
+  });
+}
+
+/** Whether tokens lie in the scratch database. */
+const isLoading = {
+  files: ({ folder }: Site) =>
+    globSync(join(folder, 'bayes', 'generation-*', 'bayes_toks.convert*')).length > 0,
+  async redis({ lines }: Site) {
+    const port = /127\.0\.0\.1:(\d+)/.exec(lines)?.[1] ?? '';
+    const words = ['-p', port, '-n', '5', 'dbsize'];
+    const { stdout } = await execute('redis-cli', words, {
+      env: { ...process.env, REDISCLI_AUTH: 'geheim' },
+    });
+    return Number(stdout) > 200;
+  },
+};
+
+/** The command lines of processes that load into a database of this site. */
+function loadersOf({ folder }: Site): string[] {
+  return globSync('/proc/[0-9]*/cmdline').flatMap((file) => {
+    try {
+      const words = readFileSync(file, 'utf8').replaceAll('\0', ' ');
+      return words.includes(folder) && words.includes('--restore') ? [words] : [];
+    } catch {
+      return []; // it has ended just now
+    }
   });
 }
 

@@ -4,23 +4,26 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   copyFileSync,
   mkdirSync,
   readdirSync,
   readlinkSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { packBundle } from '../../workers/bayes-bundle.ts';
-import { declareContract, declareScans } from './bayes-contract.ts';
-import { bayesOf, dumpOf, given, snapshotOf, startSite, wordsOf } from './bayes-rig.ts';
+import { declareAborts, declareContract, declareScans } from './bayes-contract.ts';
+import { bayesOf, dumpOf, given, restoreInChild, snapshotOf, startSite, wordsOf } from './bayes-rig.ts';
 
 declareContract('files');
 declareScans('files');
+declareAborts('files');
 
 test('restore() on files says how to prepare a bayes_path without the link, and keeps two generations only', async (t) => {
   const site = await startSite(t, 'files');
@@ -78,6 +81,30 @@ test('status() on files is not held up by a pipe in place of a mark', async (t) 
   execFileSync('mkfifo', [mark]);
   const outcome = await bayesOf(site).status();
   assert.ok(outcome.kind === 'status' && outcome.standing.current?.mark === null, JSON.stringify(outcome));
+});
+
+test('restore() on files goes without setgid where systemd forbids it (RestrictSUIDSGID=)', async (t) => {
+  const site = await startSite(t, 'files');
+  const current = join(site.folder, 'bayes', 'current');
+  chmodSync(current, 0o2750);
+  const { folder } = await snapshotOf(t, dumpOf(wordsOf('spam')));
+  // As the filter of systemd.exec(5) does it: the first fchmod(2) asks for setgid; strace counts per thread.
+  const strace = [
+    'env',
+    'UV_THREADPOOL_SIZE=1',
+    'strace',
+    '-f',
+    '--seccomp-bpf',
+    '-qqq',
+    '-e',
+    'trace=fchmod',
+    '-o',
+    '/dev/null',
+  ];
+  const inject = ['-e', 'inject=fchmod:error=EPERM:when=1'];
+  const said = await restoreInChild(site, folder, 'never', 'restore', [...strace, ...inject]);
+  assert.match(said, /^restored/);
+  assert.equal(statSync(current).mode & 0o7777, 0o750);
 });
 
 test('receive() tells its own trouble, not that old snapshots could not be removed; after the switch that is a warning', async (t) => {

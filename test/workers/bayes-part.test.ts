@@ -55,7 +55,7 @@ async function startPart(t: TestContext, yaml: string, dutiesIn: (folder: string
       nights,
       notice,
       log,
-      pace: { everyMs: 5, settleMs: 0, lookEveryMs: 5 },
+      pace: { everyMs: 5, settleMs: 0, busyMs: 0, lookEveryMs: 5 },
     });
     parts.push(part);
     return part;
@@ -159,6 +159,34 @@ test('openBayesPart() aborts a run when it is told to end, and begins it anew af
     site.lines.filter((line) => line.includes('"alarm":true')),
     [],
   );
+});
+
+test('openBayesPart() goes back to a node that was busy, to no other one, before a night counts as served', async (t) => {
+  const asked: (readonly string[] | null)[] = [];
+  const site = await startPart(t, primary, () => ({
+    async runSync(_, only) {
+      asked.push(only);
+      const busy = { outcome: 'refused' as const, step: 'lock' as const, lastGood: null };
+      if (asked.length > 2) return [recordOf('root@mx3.example', Date.now())];
+      return (only ?? nodes).map((node) => recordOf(node, Date.now(), node === nodes[1] ? busy : {}));
+    },
+  }));
+  await site.start();
+  await eventually(() => site.lines.some((line) => line.includes('"outcome":"done","ms"')));
+  assert.deepEqual(asked, [null, [nodes[1]], [nodes[1]]]);
+});
+
+test('openBayesPart() has event, figures and alarm of a run that could not be written down', async (t) => {
+  const site = await startPart(t, primary, () => ({
+    runSync: async () =>
+      nodes.map((node) => recordOf(node, Date.now(), { outcome: 'failed', step: 'keep', message: 'full' })),
+  }));
+  const part = await site.start();
+  await eventually(() => site.lines.some((line) => line.includes('Bayes night ends')));
+  assert.equal(part.watch.view().troubles.length, nodes.length);
+  assert.equal(site.lines.filter((line) => line.includes('Bayes sync failed')).length, nodes.length);
+  const { text } = await site.get('/metrics');
+  assert.match(text, /^sluice_bayes_last_outcome\{node="root@mx3\.example",outcome="failed"\} 1$/m);
 });
 
 test('openBayesPart() runs errands again and again, and tells an error once', async (t) => {

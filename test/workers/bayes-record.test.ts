@@ -1,6 +1,6 @@
 /** bayes-record — the last run with each node, whole or as it was before. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -64,6 +64,40 @@ test('keepRecord() says in the record that it could not be written', async (t) =
   const record = await keepRecord(folder, 'a', done, { begun: 0, now: () => 1, onStep: () => undefined });
   assert.equal(record.outcome, 'done');
   assert.match(record.warnings.at(-1) ?? '', /not written down/);
+});
+
+test('keepRecord() of several nodes at once loses none, and sweeps what a killed run left', async (t) => {
+  const folder = temporary(t);
+  mkdirSync(join(folder, 'record'));
+  for (const name of ['.draft-left', '.draft-young']) writeFileSync(join(folder, 'record', name), '{');
+  utimesSync(join(folder, 'record', '.draft-left'), 1, 1);
+  const nodes = Array.from({ length: 20 }, (_, at) => `mx${at}`);
+  const records = await Promise.all(
+    nodes.map((node) =>
+      keepRecord(folder, node, failed, { begun: 0, now: () => 1, onStep: () => undefined }),
+    ),
+  );
+  assert.deepEqual(
+    records.flatMap(({ warnings }) => warnings),
+    [],
+  );
+  assert.equal((await readRecords(folder)).length, nodes.length);
+  assert.deepEqual(
+    readdirSync(join(folder, 'record')).filter((name) => name.startsWith('.')),
+    ['.draft-young'],
+  );
+});
+
+test('keepRecord() that can not write knows the last good run all the same', async (t) => {
+  const folder = temporary(t);
+  const keep = (outcome: NodeOutcome, onStep = () => undefined as void) =>
+    keepRecord(folder, 'a', outcome, { begun: 0, now: () => 1, onStep });
+  const first = await keep(done);
+  const second = await keep(failed, () => {
+    throw new Error('no room');
+  });
+  assert.match(second.warnings.at(-1) ?? '', /no room/);
+  assert.deepEqual(second.lastGood, first.lastGood);
 });
 
 function temporary(t: TestContext): string {

@@ -155,15 +155,16 @@ export function childWords(site: Site, verb: string, path: string, killAt: strin
   return [script, verb, path, killAt, JSON.stringify({ ...plain, view })];
 }
 
-/** Restores in a process of its own, killed as it begins `killAt` (`never`: not); resolves with its last line. */
+/** Restores in a process of its own, killed as it begins `killAt` (`never`: not), by the command `before`; resolves with its last line. */
 export async function restoreInChild(
   site: Site,
   snapshotFolder: string,
   killAt: string,
   verb = 'restore',
+  before: readonly string[] = [],
 ): Promise<string> {
-  const words = childWords(site, verb, snapshotFolder, killAt);
-  const child = spawn(process.execPath, words, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const words = [...before, process.execPath, ...childWords(site, verb, snapshotFolder, killAt)];
+  const child = spawn(words[0] ?? '', words.slice(1), { stdio: ['ignore', 'pipe', 'inherit'] });
   let output = '';
   child.stdout.on('data', (chunk: Buffer) => (output += chunk.toString()));
   const [code, signal] = (await once(child, 'close')) as [number | null, string | null];

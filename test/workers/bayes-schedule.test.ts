@@ -77,7 +77,8 @@ async function startNode(
 ) {
   const { name = 'a', folder = await folderOf(t), ...more } = node;
   const { log, lines } = listeningLog();
-  const nights = await openNights({ file: join(folder, 'nights.db'), log });
+  const { now = Date.now } = more;
+  const nights = await openNights({ file: join(folder, 'nights.db'), log, now });
   const schedule = startSchedule({
     plan,
     nights,
@@ -126,7 +127,7 @@ test('startSchedule() serves a night when it comes, once, and the next one', asy
   assert.equal(node.schedule.nextAt(), planned);
   now = planned;
   await runs.until(1);
-  await eventually(async () => (await node.nights.recall()).some((night) => night.served));
+  await eventually(async () => (await node.nights.recall()).some((night) => night.servedAt !== null));
   now = planned + dayMs - 1;
   await someLooks(node);
   now = planned + dayMs;
@@ -134,6 +135,28 @@ test('startSchedule() serves a night when it comes, once, and the next one', asy
   assert.deepEqual(
     runs.begun().map((one) => one.planned),
     [planned, planned + dayMs],
+  );
+});
+
+test('startSchedule() serves a night that a clock ahead has served already', async (t) => {
+  const runs = recorder();
+  const planned = Date.UTC(2026, 10, 22, 3, 15);
+  const folder = await folderOf(t);
+  const lastRunAt = async () => planned + 1000;
+  let now = planned + dayMs + 60_000;
+  const more = { folder, now: () => now, lastRunAt };
+  const node = await startNode(t, runs, planAround(planned), more);
+  await runs.until(1);
+  await eventually(() => node.lines.some((line) => line.includes('Bayes night ends')));
+  now = planned + 3_600_000;
+  await eventually(() => node.lines.some((line) => line.includes('served by a clock ahead')));
+  await eventually(async () => (await node.nights.recall()).length === 0);
+  await someLooks(node);
+  now = planned + dayMs + 120_000;
+  await runs.until(2);
+  assert.deepEqual(
+    runs.begun().map((one) => one.planned),
+    [planned + dayMs, planned + dayMs],
   );
 });
 
@@ -254,7 +277,7 @@ test('openNightQueue() gives the night to one of two nodes, and the other one kn
   );
   await runs.until(1);
   for (const node of nodes)
-    await eventually(async () => (await node.nights.recall()).some(({ served }) => served));
+    await eventually(async () => (await node.nights.recall()).some(({ servedAt }) => servedAt !== null));
   for (const node of nodes) await someLooks(node);
   assert.equal(runs.begun().length, 1);
   assert.equal(runs.begun()[0]?.planned, planned);
@@ -266,6 +289,19 @@ test('openNightQueue() gives the night to one of two nodes, and the other one kn
   assert.equal(await server.ask('GET', 'sluice:bayes:served'), String(planned));
   const known = await server.ask('HMGET', 'sluice:bayes:repeat:night', 'pattern', 'tz');
   assert.deepEqual(known.split('\n'), ['15 3 * * *', 'UTC']);
+});
+
+test('openNightQueue() forgets a night that a clock ahead has served, and no other one', async (t) => {
+  const server = await redisOf(t);
+  const planned = Date.now() + dayMs;
+  const queue = overRedis(server.url, planAround(planned))(async () => undefined);
+  stackOf(t).defer(() => queue.close());
+  await eventually(() => queue.isUp());
+  await queue.tell(planned);
+  await queue.forget(planned - dayMs);
+  assert.equal(await queue.tend(planned, 0), 'served');
+  await queue.forget(planned);
+  assert.equal(await queue.tend(planned, 0), 'left to it');
 });
 
 test('openNightQueue() catches up with a night that came while nobody ran', async (t) => {
@@ -304,7 +340,7 @@ test('openNightQueue() writes the schedule again that an emptied Redis forgot, a
   await eventually(() => isScheduled(url));
   await server.ask('FLUSHALL');
   await runs.until(1);
-  await eventually(async () => (await node.nights.recall()).some(({ served }) => served));
+  await eventually(async () => (await node.nights.recall()).some(({ servedAt }) => servedAt !== null));
   // Flushed after it was due and before anybody took it: nobody has a job for it.
   await node.schedule.close();
   await server.ask('FLUSHALL');
@@ -329,7 +365,7 @@ test('openNightQueue() needs no right beyond those of docs/deploy.md', async (t)
     queue: overRedis(url, plan),
   });
   await runs.until(1);
-  await eventually(async () => (await first.nights.recall()).some(({ served }) => served));
+  await eventually(async () => (await first.nights.recall()).some(({ servedAt }) => servedAt !== null));
   const late = planAround(planned - 5000);
   await startNode(t, runs, late, { name: 'b', queue: overRedis(url, late) });
   await runs.until(2);

@@ -110,6 +110,31 @@ test('BayesWatch tells of each run once, whoever ran it', async (t) => {
   assert.equal(lines.length, 6);
 });
 
+test('BayesWatch tells of a run that could not be written down, until another one is', async (t) => {
+  const { open, lines, write } = await setUp(t);
+  await write();
+  const watch = open();
+  await watch.look();
+  await watch.hear([recordOf({ ...broken, at: begin + 1000 })]);
+  await watch.look();
+  assert.deepEqual(
+    lines.map((line) => line.split(' {')[0]),
+    ['error Bayes sync failed', 'error Bayes alarm'],
+  );
+  assert.deepEqual(
+    watch.view().records.map(({ at, outcome }) => [at, outcome]),
+    [[begin + 1000, 'failed']],
+  );
+  // A clock that went back is no reason to stay with the old one.
+  await write({ at: begin - 1000 });
+  await watch.look();
+  assert.deepEqual(watch.view().troubles, []);
+  assert.deepEqual(
+    watch.view().records.map(({ at, outcome }) => [at, outcome]),
+    [[begin - 1000, 'done']],
+  );
+});
+
 test('BayesWatch sends one mail for a trouble and one for its end, with step and remedy, over SMTP', async (t) => {
   const { open, lines, smtpd, write } = await setUp(t);
   let watch = open();

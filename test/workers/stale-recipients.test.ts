@@ -3,7 +3,17 @@
  */
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { existsSync, readdirSync, renameSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
@@ -106,12 +116,25 @@ test('judgeRecipients() makes again what is missing or was left half by who died
   await rig.judge();
   // Died behind the first rename: the table is new, its source is not.
   writeFileSync(`${rig.file}.stale`, 'old');
-  writeFileSync(`${rig.file}.stale.new`, 'half');
+  for (const end of ['', '.db']) writeFileSync(join(rig.folder, `.known.stale.sluice-0${end}`), 'half');
   assert.equal((await rig.judge()).changed, true);
   rmSync(`${rig.file}.stale.db`);
   assert.equal((await rig.judge()).changed, true);
   assert.match(await rig.ask('example.com'), /^450/);
   assert.deepEqual(readdirSync(rig.folder).toSorted(), ['known', 'known.stale', 'known.stale.db']);
+});
+
+test('judgeRecipients() writes through no link that somebody put beside the map', async (t) => {
+  const rig = rigIn(t);
+  const victim = join(temporaryFolder(t), 'victim');
+  writeFileSync(victim, 'untouched', { mode: 0o600 });
+  symlinkSync(victim, `${rig.file}.stale.new`);
+  assert.equal((await rig.judge()).changed, true);
+  assert.deepEqual([readFileSync(victim, 'utf8'), statSync(victim).mode & 0o777], ['untouched', 0o600]);
+  rmSync(`${rig.file}.stale`);
+  symlinkSync(victim, `${rig.file}.stale`);
+  await assert.rejects(rig.judge(), /it is no plain file/);
+  assert.equal(readFileSync(victim, 'utf8'), 'untouched');
 });
 
 test('judgeRecipients() without a map says so; where postmap fails the old table stays', async (t) => {
