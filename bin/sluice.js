@@ -25,13 +25,16 @@ async function run() {
   const sources = join(top, 'review', 'cli.ts');
   const fromSources = !top.includes(`${sep}node_modules${sep}`) && existsSync(sources);
   const { main } = await import(fromSources ? '../review/cli.ts' : '../dist/review/cli.js');
-  // Who reads may have had enough ("| head"): what is being done is done to its end all the same.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+  // Who reads may have had enough ("| head"): what is being done is done to its end all the same. A full disk is told of.
+  let failure = null;
+  for (const stream of [process.stdout, process.stderr])
+    stream.on('error', (error) => (failure ??= error.code === 'EPIPE' ? null : error));
   const code = await main(process.argv.slice(2));
   // A pipe takes what it has room for, and exit would cut off the rest.
   for (const stream of [process.stdout, process.stderr]) await new Promise((done) => stream.write('', done));
+  if (failure !== null) console.error(`sluice: cannot write what was to be printed: ${failure.message}`);
   // When a command is over the process is: a filter that could not start must not live on with half of its listeners.
-  process.exit(code);
+  process.exit(failure === null ? code : code || 69);
 }
 
 /** Runs the same command under another Node; signals and the exit code pass through. */

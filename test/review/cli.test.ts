@@ -2,9 +2,9 @@
  * cli — the command as people and programs use it: words, exit codes, what is said where, and what never gets out.
  */
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -65,6 +65,17 @@ test('sluice writes all it has to say, however slowly it is read', async (t) => 
   const text = Buffer.concat(chunks).toString();
   assert.match(text, /mistake9999/);
   assert.doesNotThrow(() => void JSON.parse(text));
+});
+
+test('sluice exits with 69 where what it prints finds no room', () => {
+  const full = openSync('/dev/full', 'w');
+  const { status, stderr } = spawnSync(process.execPath, [join(top, 'bin/sluice.js'), '--help'], {
+    stdio: ['ignore', full, 'pipe'],
+    encoding: 'utf8',
+  });
+  closeSync(full);
+  assert.match(stderr, /cannot write what was to be printed: ENOSPC/);
+  assert.equal(status, 69);
 });
 
 test('sluice says what is wrong with a command line, and exits with 64', async (t) => {
