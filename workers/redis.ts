@@ -26,6 +26,9 @@ export type Outage = {
   readonly back: () => void;
 };
 
+/** What XADD is asked with. */
+export type StreamEntry = [key: string, ...words: (string | number)[]];
+
 /** After which a producer's command counts as failed. */
 export const commandTimeoutMs = 1500;
 /** The longest BLOCK that is asked of Redis: a connection that is silent for longer is dead, and made anew. */
@@ -81,6 +84,16 @@ export function batchOnly(connection: Redis, isFrequent: (script: string) => boo
   };
 }
 
+/** Adds an entry to a stream at once, ahead of the batch that is being gathered. */
+export async function xaddNow(connection: Redis, ...words: StreamEntry): Promise<void> {
+  const answers = await connection
+    .pipeline()
+    .xadd(...words)
+    .exec();
+  const [error] = answers?.[0] ?? [];
+  if (error instanceof Error) throw error;
+}
+
 /** An outage of this Redis, told to `log` when it begins and when it ends. */
 export function createOutage(redis: RedisConfig, log: Log, now: () => number = Date.now): Outage {
   const where = redisText(redis.url);
@@ -125,8 +138,8 @@ const byRole: Readonly<Record<RedisRole, RedisOptions>> = {
     maxRetriesPerRequest: null,
     socketTimeout: blockMsMax * 3,
     enableAutoPipelining: true,
-    // BullMQ copies the connection for the first: it must not wait for others, nor they for it. A result goes out at once.
-    autoPipeliningIgnoredCommands: ['bzpopmin', 'xadd'],
+    // BullMQ copies the connection for this one: it must not wait for others, nor they for it.
+    autoPipeliningIgnoredCommands: ['bzpopmin'],
   },
   // Silence of a Redis that hangs; one that is only slow answers piece by piece.
   octets: { maxRetriesPerRequest: null, socketTimeout: blockMsMax * 2 },

@@ -11,6 +11,7 @@ import type { ScannerClients } from './clients.ts';
 import { abortedBy } from './exchange.ts';
 import { type Job, keysOf, learnAsOf, type Outcome, parseJob, type QueueName, type Result } from './job.ts';
 import type { Log } from './log.ts';
+import { type StreamEntry, xaddNow } from './redis.ts';
 import type { RedisClock } from './redis-clock.ts';
 import type { Suspects } from './remote-suspects.ts';
 import type { LearnResult } from './spamd.ts';
@@ -33,6 +34,11 @@ const cancelledMax = 10_000;
 const countGraceMs = 10_000;
 /** Where the stream is not there, its filter is dead, or will ask again. */
 const resultsMax = 10_000;
+/**
+ * With so few jobs under way a result goes out at once: 0.8 ms of a message's way. With more they go out together: one write
+ * for each took a tenth more of the CPU time of worker, Redis and filter.
+ */
+const aloneMax = 4;
 
 type Running = { readonly queue: QueueName; readonly stop: AbortController };
 
@@ -56,12 +62,21 @@ export function createWork(options: {
   const tell = (job: Job, outcome: Outcome): void => {
     const { jobId, spoolId, sha256, instance } = job;
     const result: Result = { jobId, spoolId, sha256, worker: id, outcome };
-    const key = keys.results(instance);
+    const entry: StreamEntry = [
+      keys.results(instance),
+      'NOMKSTREAM',
+      'MAXLEN',
+      '~',
+      resultsMax,
+      '*',
+      'result',
+      JSON.stringify(result),
+    ];
+    const written =
+      running.size <= aloneMax ? xaddNow(sources.redis, ...entry) : sources.redis.xadd(...entry);
     // Not waited for: BullMQ's "done" goes out behind it, on the same connection. Should only that arrive, the filter misses
     // the job and asks again.
-    sources.redis
-      .xadd(key, 'NOMKSTREAM', 'MAXLEN', '~', resultsMax, '*', 'result', JSON.stringify(result))
-      .catch((cause: unknown) => log.warn({ err: cause, jobId }, 'Cannot write a result'));
+    written.catch((cause: unknown) => log.warn({ err: cause, jobId }, 'Cannot write a result'));
   };
   const workOn = async (queue: QueueName, job: Job, stop: AbortSignal): Promise<void> => {
     const began = performance.now();

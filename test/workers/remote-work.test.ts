@@ -79,6 +79,25 @@ test('take() drops a job that was taken back before it came', async (t) => {
   assert.deepEqual(await outcomes(), [{ kind: 'clean' }]);
 });
 
+for (const together of [1, 10]) {
+  test(`take() writes each result before BullMQ hears of it, with ${together} at once`, async (t) => {
+    const { redis, work, jobOf, outcomes } = await setUp(t);
+    const jobs = await Promise.all(Array.from({ length: together }, (_, n) => jobOf(`${n}`)));
+    const seen = jobs.map(async (job) => {
+      await work.take('virus', job, 0);
+      // Asked where BullMQ says "done": in the batch behind the result.
+      return redis.xlen(keysOf('test').results(instance));
+    });
+    const lengths = await Promise.all(seen);
+    // The first entry is the reader's.
+    for (const [at, length] of lengths.toSorted((a, b) => a - b).entries()) assert.ok(length >= at + 2);
+    assert.deepEqual(
+      await outcomes(),
+      jobs.map(() => ({ kind: 'clean' })),
+    );
+  });
+}
+
 test('take() works on one suspect at a time, and on others meanwhile', async (t) => {
   const { redis, daemon, work, jobOf, outcomes, scanned } = await setUp(t, [{ at: 'end', do: 'hang' }]);
   const suspects = [await jobOf('suspect 1'), await jobOf('suspect 2'), await jobOf('suspect 3')];
