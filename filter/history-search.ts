@@ -35,6 +35,9 @@ export const dispositionMigration = `
 /** Rows are written in the order in which messages end: so many may overtake one that came earlier. */
 const overtakingMax = 1000;
 
+/** More recipients than this are not looked through. */
+const recipientsMax = 20_000;
+
 /** Ids of queue and quarantine. */
 const ownIds = `SELECT scan_id FROM scan WHERE queue_id = ?
     UNION SELECT scan_id FROM outcome WHERE queue_id_out = ?
@@ -71,6 +74,14 @@ export const searchedScans: Searched = {
     };
     return field === null ? Object.values(texts).flat() : texts[field];
   },
+  // From one recipient to the next by the index, as long as they have the text.
+  hasOtherRecipient: `
+    WITH RECURSIVE walk(recipient, count) AS (
+      SELECT min(recipient), 1 FROM outcome
+      UNION ALL
+      SELECT (SELECT min(recipient) FROM outcome WHERE recipient > walk.recipient), count + 1 FROM walk
+       WHERE instr(lower(walk.recipient), ?) > 0 AND count < ${recipientsMax})
+    SELECT 1 FROM walk WHERE instr(lower(recipient), ?) = 0 OR count = ${recipientsMax} LIMIT 1`,
 };
 
 /** What can be found of a message, as its row has it. */

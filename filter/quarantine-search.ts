@@ -82,6 +82,7 @@ export const searchedItems: Searched = {
     };
     return field === null ? Object.values(texts).flat() : texts[field];
   },
+  hasOtherRecipient: null,
 };
 
 /** The next free number for an item held at `?` (three times). */

@@ -45,6 +45,8 @@ export type Searched = {
   readonly below: (row: string) => string;
   /** Expressions over `table` in which a text of one or two characters is looked for; null: in any field. */
   readonly texts: (field: TextField | null) => readonly string[];
+  /** A query for one row where a recipient may lack the text (`?`, ASCII in lower case); null: it can't be told quickly. */
+  readonly hasOtherRecipient: string | null;
 };
 
 const offsets: Readonly<Record<TextField, number>> = {
@@ -94,6 +96,7 @@ export async function findKeys<Key extends string | number>(
   query: Query,
   page: Page<Key>,
 ): Promise<Key[]> {
+  for (const term of query) if (await excludesEverything(store, searched, term)) return [];
   const selects = await Promise.all(
     (await readingsOf(store, searched, query)).map((reading) => selectOf(store, searched, reading, page)),
   );
@@ -103,6 +106,21 @@ export async function findKeys<Key extends string | number>(
     page.limit,
   ]);
   return rows.map((found) => found.key);
+}
+
+/**
+ * Whether the term excludes a word that each recipient has, as the site's own domain: to find that there is nothing the index
+ * would have to be read to its end.
+ */
+async function excludesEverything(
+  store: Store,
+  { hasOtherRecipient }: Searched,
+  term: Term,
+): Promise<boolean> {
+  if (hasOtherRecipient === null || term.kind !== 'text' || !term.negated) return false;
+  if ((term.field !== null && term.field !== 'to') || !/^[!-~]+$/.test(term.text)) return false;
+  const params = [...hasOtherRecipient.matchAll(/\?/g)].map(() => folded(term.text));
+  return (await store.all(hasOtherRecipient, params)).length === 0;
 }
 
 type Page<Key> = { readonly limit: number; readonly before?: Key | undefined };

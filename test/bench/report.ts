@@ -121,7 +121,8 @@ function introduction(about: Circumstances): string[] {
     'elsewhere each message has a new one. All filters deliver everything. Load and sink run on the same processors.',
     'amavisd-new and Sluice are fed by LMTP, clamsmtpd by SMTP, which is what it has. Each Sluice has filtered 3,300 messages',
     'before the first that counts (a stand-in answers for spamd meanwhile): V8 compiles what runs often, and a filter that has',
-    'run for a day has that behind it. Scans over Redis have figures of their own: [performance-queue.md](performance-queue.md).',
+    'run for a day has that behind it. Figures of their own have scans over Redis ([performance-queue.md](performance-queue.md)), and',
+    'lists and searches ([performance-search.md](performance-search.md)).',
     '',
   ];
 }

@@ -3,9 +3,9 @@
  *
  * Fills a quarantine.db and a history.db by SQL (100,000 items and 1,000,000 messages unless told), then asks each
  * question five times through the same doors as the command line and prints the median and the slowest answer. Takes
- * some minutes and 2 GB of disk, in the temporary folder; changes nothing else.
+ * some minutes and 2 GB of disk, in the temporary folder. In full size it writes docs/performance-search.md.
  */
-import { mkdtemp, rm, stat } from 'node:fs/promises';
+import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
@@ -17,6 +17,8 @@ import { parseQuery } from '../../filter/query.ts';
 import { markText, searchText } from '../../filter/search.ts';
 import { silentLog } from '../../workers/log.ts';
 import { createChance } from './chance.ts';
+import { describeMachine, watchMachine } from './machine.ts';
+import { sharedText } from './report.ts';
 
 const [itemCount = 100_000, messageCount = 1_000_000] = process.argv.slice(2).map(Number);
 const startedAt = new Date(2026, 0, 1).getTime();
@@ -69,6 +71,13 @@ function makeMail(): Mail {
   };
 }
 
+const said: string[] = [];
+function say(line: string): void {
+  said.push(line);
+  console.log(line);
+}
+
+const watched = watchMachine();
 const folder = await mkdtemp(join(tmpdir(), 'sluice-bench-'));
 try {
   await benchQuarantine(join(folder, 'quarantine.db'));
@@ -76,11 +85,33 @@ try {
 } finally {
   await rm(folder, { recursive: true });
 }
+if (itemCount === 100_000 && messageCount === 1_000_000) await writeReport();
+
+async function writeReport(): Promise<void> {
+  const { date, foreignShare } = watched();
+  const lines = [
+    '# Lists and searches',
+    '',
+    `Written by \`npm run bench:search\` on ${date}; do not edit. Asked for: under 100 ms each.`,
+    '',
+    ...describeMachine([])
+      .filter(Boolean)
+      .map((line) => `- ${line}`),
+    `- Other processes used ${(100 * foreignShare).toFixed(0)} % of the machine's CPU time meanwhile${sharedText(foreignShare)}.`,
+    '',
+    `Each question was asked ${times} times: its hits on the first page, the median and the slowest answer.`,
+    '```',
+    ...said.join('\n').trim().split('\n'),
+    '```',
+    '',
+  ];
+  await writeFile(join(import.meta.dirname, '../../docs/performance-search.md'), lines.join('\n'));
+}
 
 async function benchQuarantine(file: string): Promise<void> {
   const index = await openIndex({ file, log: silentLog });
   fillQuarantine(file);
-  console.log(`\nquarantine: ${itemCount} items, ${await megabytes(file)} MB`);
+  say(`\nquarantine: ${itemCount} items, ${await megabytes(file)} MB`);
   const query = (text: string) => parseQuery(text, { states: recipientStates, now: Date.now() }).query;
   const middle = (await index.list({ limit: 1 }))[0]?.quarantineId ?? '';
   await measure('list held', async () => (await index.list({ state: 'held', limit: 50 })).length);
@@ -134,7 +165,7 @@ async function benchHistory(file: string): Promise<void> {
   const began = performance.now();
   fillHistory(file);
   const micros = ((performance.now() - began) * 1000) / messageCount;
-  console.log(
+  say(
     `\nhistory: ${messageCount} messages, ${await megabytes(file)} MB, filled with ${micros.toFixed(0)} µs each`,
   );
   const query = (text: string) => parseQuery(text, { states: outcomes, now: Date.now() }).query;
@@ -264,7 +295,7 @@ async function measure(what: string, ask: () => Promise<number>): Promise<void> 
   tookMs.sort((a, b) => a - b);
   const [median = 0, slowest = 0] = [tookMs[Math.floor(times / 2)], tookMs.at(-1)];
   const mark = slowest > 100 ? '  over 100 ms' : '';
-  console.log(
+  say(
     `${what.padEnd(50)} ${String(hits).padStart(4)} hits ${median.toFixed(1).padStart(8)} ms  slowest ${slowest.toFixed(1).padStart(8)} ms${mark}`,
   );
 }

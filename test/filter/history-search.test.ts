@@ -249,3 +249,24 @@ test('History.record() writes many messages in few commits, and close() waits fo
   assert.equal(raw.prepare('SELECT count(*) AS n FROM scan').get()?.['n'], 51);
   raw.close();
 });
+
+test('history.search() finds nothing where every recipient has the excluded word, and the rest where one has not', async (t) => {
+  const history = await openIn(t);
+  const record = (queueId: string, ...recipients: string[]) =>
+    history.record(
+      scanOf({ queueId, sender: 'x@y.test' }),
+      recipients.map((one) => outcomeOf(one)),
+      { durable: false },
+    );
+  assert.deepEqual(await found(history, '-example'), []);
+  await record('Q1', 'anna@example.com');
+  await record('Q2', 'Bob@Shop.EXAMPLE', 'anna@example.com');
+  for (const query of ['-example', '-to:Example', '-EXAMPLE state:delivered'])
+    assert.deepEqual(await found(history, query), [], query);
+  assert.deepEqual(await found(history, '-from:example'), ['Q2', 'Q1']);
+  assert.deepEqual(await found(history, '-to:anna'), []);
+  await record('Q3', 'zoe@other.test');
+  await record('Q4', 'zoe@other.test', 'anna@example.com');
+  for (const query of ['-example', '-to:example', '-example state:delivered'])
+    assert.deepEqual(await found(history, query), ['Q3'], query);
+});
