@@ -43,7 +43,7 @@ export const cases: readonly Case[] = [
     contestants: ['sluice', 'amavis', 'spamd', 'scanners'],
     load: { sizeBytes: small, sessions: 4, messages: 60 },
     shortMessages: 24,
-    roundsTimes: 3,
+    roundsTimes: 2,
   },
   {
     name: 'both-275k',
@@ -51,7 +51,7 @@ export const cases: readonly Case[] = [
     contestants: ['sluice', 'amavis', 'spamd', 'scanners'],
     load: { sizeBytes: large, sessions: 4, messages: 40 },
     shortMessages: 16,
-    roundsTimes: 3,
+    roundsTimes: 2,
   },
   {
     name: 'added-5k',
@@ -59,7 +59,7 @@ export const cases: readonly Case[] = [
     contestants: ['sluice', 'scanners', 'amavis'],
     load: { sizeBytes: small, sessions: 1, messages: 30 },
     shortMessages: 10,
-    roundsTimes: 3,
+    roundsTimes: 2,
   },
   {
     name: 'added-275k',
@@ -67,7 +67,7 @@ export const cases: readonly Case[] = [
     contestants: ['sluice', 'scanners'],
     load: { sizeBytes: large, sessions: 1, messages: 24 },
     shortMessages: 8,
-    roundsTimes: 3,
+    roundsTimes: 2,
   },
   {
     name: 'added-virus-5k',

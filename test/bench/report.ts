@@ -114,7 +114,7 @@ function introduction(about: Circumstances): string[] {
     '',
     `Same machine, same clamd (one signature), same spamd and SpamAssassin rules (two children, local tests only), same`,
     `messages in kind, same sink (Postfix's smtp-sink). Every message is unlike every other, made of real ones padded to`,
-    `size. Runs are interleaved, contestant after contestant, ${rounds} rounds (three times as many with spamd); figures are medians over the rounds, with`,
+    `size. Runs are interleaved, contestant after contestant, ${rounds} rounds (twice as many with spamd); figures are medians over the rounds, with`,
     'the lowest and the highest; ratios are taken within a round. Each delivery is what Postfix makes of one: XFORWARD with',
     'a queue id where the filter offers it, so that Sluice writes its ledger and history to disk for every message. Where',
     'only viruses are looked for, sessions keep their connection, as Postfix does under load (and as suits clamsmtpd best);',
