@@ -39,6 +39,16 @@ function fieldsOf(stat: string): readonly string[] {
   return ['', ...stat.slice(stat.lastIndexOf(')') + 2).split(' ')];
 }
 
+/** Milliseconds since a process began, to a hundredth of a second; 0 where it has ended. */
+export async function ageMsOf({ pid }: Process): Promise<number> {
+  const [stat, uptime] = await Promise.all([
+    readFile(`/proc/${pid}/stat`, 'latin1').catch(() => ''),
+    readFile('/proc/uptime', 'latin1'),
+  ]);
+  const startedTicks = Number(fieldsOf(stat)[20] ?? Number.NaN);
+  return Number.isNaN(startedTicks) ? 0 : Number.parseFloat(uptime) * 1000 - startedTicks * 10;
+}
+
 /** Those of `processes` that have not ended since. */
 export async function stillAlive(processes: readonly Process[]): Promise<Process[]> {
   const states = await Promise.all(

@@ -7,7 +7,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access, readFile, rename, utimes, writeFile } from 'node:fs/promises';
+import { access, readFile, rename, stat, utimes, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -15,7 +15,7 @@ import { freePort } from './daemon.ts';
 import { type Delivered, readMaildir } from './maildir.ts';
 import { generationName, mainText, masterText, type Parameters, type Site } from './postfix-config.ts';
 import { makeFolders, type Owner, userIds } from './postfix-folders.ts';
-import { type Process, processesOf, sendSignal, stillAlive } from './postfix-processes.ts';
+import { ageMsOf, type Process, processesOf, sendSignal, stillAlive } from './postfix-processes.ts';
 import { parseQueue, type QueueEntry, waitForEmpty } from './postfix-queue.ts';
 
 export type PostfixOptions = {
@@ -130,12 +130,17 @@ function createInstance(first: Site): PostfixInstance {
   const run = (command: string, ...args: string[]) => runCommand(command, ['-c', configFolder, ...args]);
   const processes = () => processesOf(folder);
   const piecesOf = async (piece: Piece) => (await processes()).filter((each) => isPiece(each, piece, site));
+  const generationSocket = () => join(folder, 'queue', 'private', generationName(site));
   const reconfigure = async (change: Partial<Site>) => {
     site = { ...site, ...change, generation: site.generation + 1 };
     await writeConfig(configFolder, site);
     await run('postfix', 'reload');
     // The last line of master.cf: when its socket is there, every service before it has its new options.
-    await waitUntil('reload Postfix', () => exists(join(folder, 'queue', 'private', generationName(site))));
+    await waitUntil('reload Postfix', () => exists(generationSocket()));
+  };
+  const olderThanReload = async (some: readonly Process[]) => {
+    const [ages, { mtimeMs }] = await Promise.all([Promise.all(some.map(ageMsOf)), stat(generationSocket())]);
+    return some.filter((_, at) => (ages[at] ?? 0) > Date.now() - mtimeMs - 20);
   };
   const queue = async () => parseQueue(await run('postqueue', '-j'));
   return {
@@ -152,9 +157,9 @@ function createInstance(first: Site): PostfixInstance {
     delivered: () => readMaildir(join(folder, 'mail', 'Maildir')),
     waitForQueueEmpty: (timeoutMs) => waitForEmpty(queue, timeoutMs),
     async setReturnOptions(overrides) {
-      const old = await piecesOf('return');
       await reconfigure({ returnOptions: overrides });
-      // An idle process of before the reload could still take the next connection.
+      // A process of before the reload, idle or begun while it went on, could still take the next connection.
+      const old = await olderThanReload(await piecesOf('return'));
       for (const { pid } of old) sendSignal(pid, 'SIGTERM');
       await waitUntil('end the old return smtpd', async () => (await stillAlive(old)).length === 0);
       if (overrides === null)
