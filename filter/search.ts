@@ -128,6 +128,7 @@ type Page<Key> = { readonly limit: number; readonly before?: Key | undefined };
 /** What a word of a query may be taken for. */
 type Reading = Term | { readonly kind: 'ownId'; readonly id: string };
 
+const rareMax = 500;
 /** No more ways to read a query than this: further words are text alone. */
 const readingsMax = 8;
 
@@ -153,7 +154,7 @@ async function selectOf<Key extends string | number>(
   for (const term of reading) await addTerm(plan, store, searched, term);
   const { table, row, key, index } = searched;
   const match = matchOf(plan);
-  // The index leads, but for an id: there are few messages with one, and the index is slow in looking up single rows.
+  // The index leads, but where few messages are left, as for an id: it is slow in looking up single rows.
   const lead = match === null || plan.narrow ? row : 'hit.rowid';
   const conditions = plan.conditions.map((condition) => condition(lead));
   if (match !== null) conditions.unshift({ sql: `${index} MATCH ?`, params: [match] });
@@ -179,7 +180,7 @@ export function isMeant(query: Query, recipient: string): boolean {
 
 type Condition = { readonly sql: string; readonly params: readonly Value[] };
 
-/** What MATCH must find and must not find, conditions besides, and whether an id leaves only a few rows. */
+/** What MATCH must find and must not find, conditions besides, and whether those leave only a few rows. */
 type Plan = {
   readonly wanted: string[];
   readonly unwanted: string[];
@@ -217,6 +218,7 @@ async function addTerm(plan: Plan, store: Store, searched: Searched, term: Readi
       return void say(term.negated, phrase(markText(term.verdict)));
     case 'disposition': {
       const { negated, disposition } = term;
+      plan.narrow ||= !negated && (await isRare(store, searched, disposition));
       // A sign keeps SQLite from asking the index for one row after the other (sqlite.org/optoverview.html#uplus).
       const decided = (row: string) =>
         searched.wasDecided(row === searched.row ? row : `+${row}`, disposition);
@@ -237,6 +239,17 @@ async function addTerm(plan: Plan, store: Store, searched: Searched, term: Readi
       plan.conditions.push(() => (term.negated ? { ...condition, sql: `NOT ${condition.sql}` } : condition));
     }
   }
+}
+
+/** Whether few messages were decided so: to look each of them up is quicker than to read the index for a frequent word. */
+async function isRare(
+  store: Store,
+  { table, row, wasDecided }: Searched,
+  disposition: DispositionKind,
+): Promise<boolean> {
+  if (disposition === 'deliver') return false;
+  const sql = `SELECT 1 FROM ${table} WHERE ${wasDecided(row, disposition)} LIMIT ${rareMax + 1}`;
+  return (await store.all(sql)).length <= rareMax;
 }
 
 function conditionOf(negated: boolean, sql: string, value: Value): Condition {
