@@ -20,8 +20,8 @@ export class Room {
     this.#folder = folder;
   }
 
-  /** Rejects with TempFail where the disk can't be looked at, or so many octets more would leave less than the reserve. */
-  async check(sizeBytes = 0): Promise<void> {
+  /** Rejects with TempFail where the disk can't be looked at, or what is under way will leave less than the reserve. */
+  async check(): Promise<void> {
     const folder = this.#folder;
     const { bavail, blocks, bsize } = await statfs(folder).catch((cause: unknown) => {
       const state = cause instanceof Error ? cause.message : String(cause);
@@ -29,7 +29,7 @@ export class Room {
     });
     const reserveBytes = Math.min(reserveBytesMax, blocks * bsize * reservePart);
     const freeBytes = bavail * bsize;
-    if (freeBytes - sizeBytes - this.#underWayBytes >= reserveBytes) return;
+    if (freeBytes - this.#underWayBytes >= reserveBytes) return;
     throw new TempFail(
       `Cannot hold in ${folder}: ${megabytes(freeBytes)} are left on its disk, ${megabytes(reserveBytes)} of them ` +
         'for deleting and releasing: make room on the disk, or delete held mail',
@@ -38,9 +38,10 @@ export class Room {
 
   /** Does `write`, which takes so many octets, where there is room for it beside what is being written already. */
   async within(sizeBytes: number, write: () => Promise<void>): Promise<void> {
-    await this.check(sizeBytes);
+    // Counted before the disk is looked at: of two at once the second one sees the first.
     this.#underWayBytes += sizeBytes;
     try {
+      await this.check();
       await write();
     } finally {
       this.#underWayBytes -= sizeBytes;
