@@ -9,7 +9,8 @@ set -eu
 top=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$top"
 
-# Each step is a script of package.json, run by Node itself: an old npm can't run on our Node.
+# Each step is a script of package.json, run by Node itself: an old npm can't run on our Node. No test may hold up the
+# rest: each has a limit, and a file whose tests are done ends, whatever a failed one left open (--test-timeout, --test-force-exit).
 step() {
   printf '\n== %s\n' "$1"
   shift

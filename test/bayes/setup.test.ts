@@ -1,17 +1,9 @@
 /** sluice bayes setup — every piece is printed; each one that is missing is found, with its remedy. */
 import assert from 'node:assert/strict';
-import {
-  appendFileSync,
-  existsSync,
-  mkdtempSync,
-  readFileSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
-import { tmpdir } from 'node:os';
+import { appendFileSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { temporaryFolder } from '../folder.ts';
 import type { Config } from '../../rules/config.ts';
 import type { BayesStatus } from '../../workers/bayes.ts';
 import { checkSshd, checkStore } from '../../workers/check-bayes-called.ts';
@@ -82,8 +74,7 @@ test('on the called side, a backup that is pushed to: its own pieces, its store,
 });
 
 test('checkSshd() finds a root that is not let in, no line for us, and a line that allows more', (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-setup-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const file = join(folder, 'keys');
   const levels = (root: string, line: string) => {
     writeFileSync(file, `# keys\n${line}\n`);
@@ -104,8 +95,7 @@ test('checkSshd() finds a root that is not let in, no line for us, and a line th
 });
 
 test('checkStore() wants a link before files, and a second index of Redis', (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-setup-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   symlinkSync('generation', join(folder, 'current'));
   const check = (store: BayesStatus['store'], place: string, redisScratch: number | null = null) =>
     checkStore({ store, place, spamassassin: '4.0.1' } as BayesStatus, { bayes: { redisScratch } } as Config);

@@ -5,10 +5,10 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { temporaryFolder } from '../folder.ts';
 import { temporaryOutcomes } from '../../rules/replies.ts';
 import { addBayesFigures } from '../../workers/bayes-metrics.ts';
 import { createMetrics, createRegister } from '../../workers/metrics.ts';
@@ -97,8 +97,7 @@ test('the dashboard asks for metrics that exist, in expressions that Prometheus 
       title,
     );
   }
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-dashboard-'));
-  t.after(() => rmSync(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const rules = expressions.map(({ expr }, at) => ({
     record: `panel:${at}`,
     expr: expr.replaceAll('$__rate_interval', '5m'),

@@ -3,16 +3,15 @@
  */
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { temporaryFolder } from '../folder.ts';
 import { packSluice } from './packed.ts';
 import { top } from './site.ts';
 
 test('npm pack: the packed command runs from dist/ with its policies and its database thread', (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-package-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const archive = packSluice(folder);
   const home = join(folder, 'node_modules', 'sluice');
   execFileSync('mkdir', ['-p', home, join(folder, 'state')]);

@@ -18,7 +18,8 @@ import { replyFor } from '../../rules/replies.ts';
 import { TempFail } from '../../workers/fail.ts';
 import { runSluice } from '../review/desk-rig.ts';
 import { chunksOf, keysOf, lookInto, messageOf, spamFor } from '../filter/quarantine-rig.ts';
-import { recordingLog, startChild, temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog, startChild } from '../filter/store-rig.ts';
 
 const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n'];
 const two = ['one@example.com', 'two@example.com'];

@@ -10,7 +10,8 @@ import { type TestContext, test } from 'node:test';
 import { openNights } from '../../filter/bayes-nights.ts';
 import { ownOwner } from '../../filter/owner.ts';
 import { TempFail } from '../../workers/fail.ts';
-import { recordingLog, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog } from './store-rig.ts';
 
 const planned = Date.UTC(2026, 10, 22, 3, 15);
 

@@ -28,7 +28,7 @@ import {
   startReturnSmtpd,
 } from '../fakes/return-smtpd.ts';
 import { openDialog } from '../fakes/smtp-dialog.ts';
-import { temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 
 const hostname = 'filter.example';
 const messageBytes = 1024 * 1024;

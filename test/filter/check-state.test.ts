@@ -26,7 +26,8 @@ import type { Finding } from '../../rules/finding.ts';
 import { judgeRoom } from '../../workers/check-folder.ts';
 import { mountSmallDisk, type SmallDisk } from '../e2e/small-disk.ts';
 import { chunksOf, messageOf, spamFor } from './quarantine-rig.ts';
-import { recordingLog, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog } from './store-rig.ts';
 
 function configOf(state: string, more = ''): Config {
   const text = `state: ${state}\nlimits: { messageBytes: 64KB }\n${more}`;

@@ -11,7 +11,8 @@ import { type History, openHistory, type OutcomeRow, type ScanRow } from '../../
 import { parseQuery } from '../../filter/query.ts';
 import type { ScanReport } from '../../rules/mail.ts';
 import { replyFor } from '../../rules/replies.ts';
-import { recordingLog, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog } from './store-rig.ts';
 
 const start = new Date(2026, 0, 1).getTime();
 const dayMs = 86_400_000;

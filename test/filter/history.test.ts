@@ -9,7 +9,8 @@ import { type History, openHistory, type OutcomeRow, type ScanRow } from '../../
 import { decodeWire } from '../../rules/mail.ts';
 import { replyFor } from '../../rules/replies.ts';
 import { TempFail } from '../../workers/fail.ts';
-import { recordingLog, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog } from './store-rig.ts';
 
 const scan: ScanRow = {
   at: 1_700_000_000_000,

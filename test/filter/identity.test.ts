@@ -10,7 +10,8 @@ import { identify, keysOf } from '../../filter/identity.ts';
 import type { Transaction } from '../../filter/listener.ts';
 import type { Recipient } from '../../rules/mail.ts';
 import { createSpool } from '../../workers/spool.ts';
-import { recordingLog, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog } from './store-rig.ts';
 
 const recipients: Recipient[] = [
   { address: 'anna@example.com', notify: null, orcpt: null },

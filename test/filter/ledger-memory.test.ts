@@ -12,7 +12,8 @@ import { createLedgerMemory, dataVersion, type LedgerMemory } from '../../filter
 import { openLedger } from '../../filter/ledger.ts';
 import { openStore, type Store } from '../../filter/store.ts';
 import { replyFor } from '../../rules/replies.ts';
-import { recordingLog, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog } from './store-rig.ts';
 
 /** A ledger's file with these keys in it, and a store on it. */
 async function storeWith(t: TestContext, keys: readonly string[]): Promise<{ file: string; store: Store }> {

@@ -10,7 +10,8 @@ import { createInFlight, type Ledger, type LedgerEntry, ledgerKey, openLedger } 
 import { decodeWire } from '../../rules/mail.ts';
 import { replyFor } from '../../rules/replies.ts';
 import { TempFail } from '../../workers/fail.ts';
-import { recordingLog, startChild, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog, startChild } from './store-rig.ts';
 
 const dayMs = 86_400_000;
 

@@ -3,9 +3,8 @@
  */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtemp, rm, symlink, unlink } from 'node:fs/promises';
+import { symlink, unlink } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createAdmission } from '../../filter/admission.ts';
@@ -16,10 +15,10 @@ import { type Config, parseConfig } from '../../rules/config.ts';
 import { createScannerClients } from '../../workers/clients.ts';
 import { createLog } from '../../workers/log.ts';
 import { startFakeClamd } from '../fakes/clamd.ts';
+import { temporaryFolder } from '../folder.ts';
 
 async function setUp(t: TestContext, prepare: (state: string) => Promise<void> = async () => undefined) {
-  const state = await mkdtemp(join(tmpdir(), 'sluice-monitor-'));
-  t.after(() => rm(state, { recursive: true }));
+  const state = temporaryFolder(t);
   await prepare(state);
   const clamd = await startFakeClamd({ script: [{ at: 'command', do: 'close', say: 'ClamAV 1.4.6\0' }] });
   t.after(() => clamd.stop());

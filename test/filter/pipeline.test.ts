@@ -30,7 +30,8 @@ import {
   unchecked,
   World,
 } from './pipeline-rig.ts';
-import { recordingLog, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog } from './store-rig.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sluice-pipeline-'));
 const spool = await createSpool({ folder, log: recordingLog() });

@@ -11,7 +11,8 @@ import { openQuarantine, type Quarantine, type RecipientState } from '../../filt
 import { parseConfig } from '../../rules/config.ts';
 import { silentLog } from '../../workers/log.ts';
 import { chunksOf, messageOf, spamFor } from './quarantine-rig.ts';
-import { recordingLog, startChild, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog, startChild } from './store-rig.ts';
 
 type Place = { readonly folder: string; readonly file: string };
 

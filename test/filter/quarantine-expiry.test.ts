@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openQuarantine, type Quarantine, type RecipientState } from '../../filter/quarantine.ts';
 import { chunksOf, lookInto, messageOf, spamFor } from './quarantine-rig.ts';
-import { recordingLog, startChild, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog, startChild } from './store-rig.ts';
 
 const dayMs = 86_400_000;
 const heldAt = 1_700_000_000_000;

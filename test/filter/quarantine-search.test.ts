@@ -9,7 +9,8 @@ import fc from 'fast-check';
 import { parseQuery, type Query, type Term, textFields } from '../../filter/query.ts';
 import { openIndex, type QuarantineIndex } from '../../filter/quarantine-index.ts';
 import { type ItemRecord, recipientStates } from '../../filter/quarantine-record.ts';
-import { recordingLog, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog } from './store-rig.ts';
 
 type Mail = {
   readonly subject: string | null;

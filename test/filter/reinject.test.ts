@@ -1,10 +1,9 @@
 /** reinject: what reaches the return smtpd, octet for octet, and what is said of each recipient. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
+import { temporaryFolder } from '../folder.ts';
 import { decodeWire, type Envelope, type Recipient } from '../../rules/mail.ts';
 import { type FakeAnswer, type FakeCommand, keywordsWithout } from '../fakes/return-smtpd.ts';
 import { chunks, handOff, outcomesOf, recipient, startRig } from './reinject-rig.ts';
@@ -158,8 +157,7 @@ test('reinject() takes a queue id only in the form that Postfix gives it', async
 });
 
 test('reinject() speaks over a unix socket', async (context) => {
-  const folder = await mkdtemp(join(tmpdir(), 'sluice-reinject-'));
-  context.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(context);
   const { smtpd, reinjector } = await startRig(context, {}, { path: join(folder, 'return.sock') });
   assert.deepEqual(await outcomesOf(reinjector, handOff()), ['accepted']);
   assert.equal(smtpd.committed().length, 1);

@@ -1,22 +1,13 @@
 /**
- * store-rig — what the tests of store, quarantine, ledger and history share: a folder of their own, a log that
- * remembers, and child processes that can be killed at a named point.
+ * store-rig — what the tests of store, quarantine, ledger and history share: a log that remembers, and child processes
+ * that can be killed at a named point.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import type { TestContext } from 'node:test';
 import type { Log } from '../../workers/log.ts';
-
-/** A new folder, removed when the test ends. */
-export function temporaryFolder(context: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-test-'));
-  context.after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
-}
 
 /** A log that keeps each line as `level message`. */
 export function recordingLog(): Log & { readonly lines: string[] } {

@@ -10,7 +10,8 @@ import type { Worker } from 'node:worker_threads';
 import fc from 'fast-check';
 import { openStore, type Store } from '../../filter/store.ts';
 import { TempFail } from '../../workers/fail.ts';
-import { recordingLog, temporaryFolder } from './store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
+import { recordingLog } from './store-rig.ts';
 
 const migrations = ['CREATE TABLE note (text)', 'ALTER TABLE note ADD COLUMN extra'];
 

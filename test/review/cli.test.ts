@@ -12,7 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { commands as manuals, groups } from '../../review/commands.ts';
 import { help } from '../../review/help.ts';
 import { freePort } from '../../demo/daemon.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 import { runSluice, spam, startDesk, startNode, startSluice } from './desk-rig.ts';
 
 const top = join(import.meta.dirname, '../..');

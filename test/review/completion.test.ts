@@ -10,7 +10,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { completionFor, type Shell } from '../../review/completion.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 import { sluice, spam, startDesk } from './desk-rig.ts';
 import { quoted, startOnTerminal } from './pty.ts';
 

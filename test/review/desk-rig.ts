@@ -15,7 +15,7 @@ import { openAudit } from '../../review/audit.ts';
 import type { Desk, ReleaseOptions } from '../../review/verbs.ts';
 import { chunksOf, spamFor } from '../filter/quarantine-rig.ts';
 import { startRig } from '../filter/reinject-rig.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 
 export const sluice = join(import.meta.dirname, '../../bin/sluice.js');
 export const message = Buffer.from(

@@ -12,7 +12,7 @@ import { freePort } from '../../demo/daemon.ts';
 import { formatExplanation } from '../../review/report-text.ts';
 import { openDialog } from '../fakes/smtp-dialog.ts';
 import { gtube, startFakeSpamd } from '../fakes/spamd.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 import { runSluice, startSluice, untilFilterRuns } from './desk-rig.ts';
 
 const message = `From: <seller@example.net>\r\nSubject: Buy\r\n\r\n${gtube}\r\n`;

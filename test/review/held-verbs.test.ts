@@ -31,7 +31,7 @@ import { PermFail, TempFail } from '../../workers/fail.ts';
 import { silentLog } from '../../workers/log.ts';
 import type { LearnResult } from '../../workers/spamd.ts';
 import { bytesOf } from '../filter/quarantine-rig.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 import { message, plain, type Rig, spam, startDesk } from './desk-rig.ts';
 
 const anna: Actor = { name: 'cli:anna' };

@@ -12,7 +12,7 @@ import { learn } from '../../review/verbs.ts';
 import { PermFail, TempFail } from '../../workers/fail.ts';
 import { silentLog } from '../../workers/log.ts';
 import { bytesOf, chunksOf } from '../filter/quarantine-rig.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 import { message, spam } from './desk-rig.ts';
 import { losing, type Node, openNode } from './nodes-desk.ts';
 

@@ -16,7 +16,7 @@ import { type Answerers, type Ask, packAsk, readAnswer, serveAsk } from '../../w
 import { silentLog } from '../../workers/log.ts';
 import type { LearnResult } from '../../workers/spamd.ts';
 import { bytesOf } from '../filter/quarantine-rig.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 
 export type Node = MailDesk & {
   readonly quarantine: Quarantine;

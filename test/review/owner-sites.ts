@@ -13,7 +13,7 @@ import type { Call } from '../../workers/bayes-ssh.ts';
 import { silentLog } from '../../workers/log.ts';
 import { type FakeSpamd, startFakeSpamd } from '../fakes/spamd.ts';
 import { chunksOf, messageOf } from '../filter/quarantine-rig.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 import { sluice, spam } from './desk-rig.ts';
 
 export const noSignal = new AbortController().signal;

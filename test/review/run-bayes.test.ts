@@ -12,7 +12,7 @@ import { freePort } from '../../demo/daemon.ts';
 import { mayRunBayes, wantsBayesPart } from '../../review/bayes-wanted.ts';
 import { parseConfig } from '../../rules/config.ts';
 import { findUser } from '../../workers/local-process.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 
 const script = join(import.meta.dirname, '../../bin/sluice.js');
 

@@ -11,7 +11,7 @@ import { listEntries, readEntry, sealOf } from '../../workers/bayes-shelf.ts';
 import { startSink } from '../fakes/sink.ts';
 import { openDialog } from '../fakes/smtp-dialog.ts';
 import { startFakeSpamd } from '../fakes/spamd.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 import { startSluice, untilFilterRuns } from './desk-rig.ts';
 
 type Site = { readonly config: string; readonly smtp: number; readonly state: string };

@@ -5,7 +5,6 @@ import {
   chownSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -14,7 +13,6 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import type { Config } from '../../rules/config.ts';
@@ -23,7 +21,7 @@ import { companionsOf, stageCompanions } from '../../workers/bayes-companions.ts
 import { draftFor, install } from '../../workers/bayes-install.ts';
 import { BayesFail } from '../../workers/bayes-step.ts';
 import type { Manifest } from '../../workers/bayes-manifest.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 
 type Files = Readonly<Record<string, string>>;
 
@@ -130,8 +128,7 @@ test('companionsOf() sends what there is, and says when a named file is missing'
 });
 
 function siteIn(t: TestContext, lines?: string) {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-companions-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const etc = join(folder, 'etc');
   for (const name of ['etc', 'state', 'snapshot', 'postfix']) mkdirSync(join(folder, name));
   writeFileSync(

@@ -8,7 +8,7 @@ import { test } from 'node:test';
 import { gunzipSync } from 'node:zlib';
 import { packBundle } from '../../workers/bayes-bundle.ts';
 import { isSameContent } from '../../workers/bayes-dump.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 import { bayesOf, dumpOf, exported, given, only, snapshotOf, startSite, wordsOf } from './bayes-rig.ts';
 
 test('export() writes a manifest that fits, ids that grow though the clock goes back, and keeps so many', async (t) => {

@@ -13,7 +13,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { ownFolder, requireOwn } from '../../workers/bayes-folder.ts';
 import { readTold, writeTold } from '../../workers/bayes-told.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 
 const told = { watched: { mx2: 1 }, told: [], over: [] };
 

@@ -1,9 +1,9 @@
 /** bayes-record — the last run with each node, whole or as it was before. */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { temporaryFolder } from '../folder.ts';
 import { keepRecord, readRecords } from '../../workers/bayes-record.ts';
 import type { NodeOutcome } from '../../workers/bayes-sync.ts';
 
@@ -101,7 +101,6 @@ test('keepRecord() that can not write knows the last good run all the same', asy
 });
 
 function temporary(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-record-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   return folder;
 }

@@ -23,6 +23,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { gzipSync } from 'node:zlib';
+import { temporaryFolder } from '../folder.ts';
 import { startDaemon } from '../../demo/daemon.ts';
 import { startRedis } from '../../demo/redis.ts';
 import { type BayesOptions, createBayes, type Exported } from '../../workers/bayes.ts';
@@ -126,8 +127,7 @@ export async function snapshotOf(
   dump: string,
   changes: Partial<Manifest> = {},
 ): Promise<{ folder: string; manifest: Manifest }> {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-snapshot-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const measured = await measureDump(only(Buffer.from(dump)));
   if (measured.kind === 'broken') throw new Error(`Cannot make a snapshot: ${measured.why}`);
   const { kind: _, ...figures } = measured;

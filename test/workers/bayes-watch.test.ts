@@ -2,10 +2,9 @@
  * bayes-watch — each run is one event, each trouble one alarm and one mail, its end another; over a real SMTP connection.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { temporaryFolder } from '../folder.ts';
 import type { BayesStatus, BayesTrouble } from '../../workers/bayes.ts';
 import { type SyncRecord, writeRecord } from '../../workers/bayes-record.ts';
 import { createBayesWatch, type WatchOptions } from '../../workers/bayes-watch.ts';
@@ -31,8 +30,7 @@ const broken: Partial<SyncRecord> = {
 };
 
 async function setUp(t: TestContext, more: Partial<WatchOptions> = {}) {
-  const folder = await mkdtemp(join(tmpdir(), 'sluice-watch-'));
-  t.after(() => rm(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const smtpd = await startReturnSmtpd();
   t.after(() => smtpd.stop());
   const { log, lines } = listeningLog();
@@ -253,8 +251,7 @@ test('BayesWatch on a backup goes by the database in place, and by what it knew 
 });
 
 test('createNotice() sends through a unix socket as well, and no text of ours can add a header', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'sluice-notice-'));
-  t.after(() => rm(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const smtpd = await startReturnSmtpd({ path: join(folder, 's') });
   t.after(() => smtpd.stop());
   const send = createNotice({ address: smtpd.address, hostname: 'mx1.example.com' });

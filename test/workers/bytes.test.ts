@@ -2,11 +2,11 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes, randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
-import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { temporaryFolder } from '../folder.ts';
 import { fetchBytes, openFetchServer } from '../../workers/bytes-fetch.ts';
 import { createLeases } from '../../workers/bytes-lease.ts';
 import { createSources, openMessage } from '../../workers/bytes-read.ts';
@@ -42,8 +42,7 @@ function messageOf(octets: Buffer, inFile = false) {
 }
 
 async function openSpool(t: TestContext) {
-  const spool = await mkdtemp(join(tmpdir(), 'sluice-bytes-'));
-  t.after(() => rm(spool, { recursive: true, force: true }));
+  const spool = temporaryFolder(t);
   const folder = join(spool, '4711-0123abcd');
   await mkdir(folder);
   return { spool, folder, mark: await markSpool(folder) };

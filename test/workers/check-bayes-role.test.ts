@@ -11,7 +11,7 @@ import { parseConfig } from '../../rules/config.ts';
 import type { BayesStatus, BayesTrouble } from '../../workers/bayes.ts';
 import { freshTable, staleTable } from '../../rules/postfix-backup.ts';
 import { checkBayesRole } from '../../workers/check-bayes-role.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 import { stockMain, stockMaster } from '../rules/postfix-texts.ts';
 
 const hourMs = 3_600_000;

@@ -1,12 +1,11 @@
 /** health — the health server on real sockets: its answers, its bounds, and an address that is taken. */
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdtemp, rm } from 'node:fs/promises';
 import { request } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { temporaryFolder } from '../folder.ts';
 import type { Address } from '../../rules/config.ts';
 import { type Health, type HealthOptions, openHealth } from '../../workers/health.ts';
 import type { Log } from '../../workers/log.ts';
@@ -232,8 +231,7 @@ test('close() while the address is taken leaves nothing behind', async (t) => {
 });
 
 test('openHealth() listens on a unix socket as well', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'sluice-health-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const path = join(folder, 'health.sock');
   await open(t, { address: { kind: 'unix', path, mode: 0o600, owner: null } });
   assert.equal((await ask({ socketPath: path }, '/healthz')).code, 200);

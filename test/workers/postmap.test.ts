@@ -7,7 +7,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { domainsHere } from '../../workers/postmap.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 
 function configure(t: TestContext, lines: (folder: string) => readonly string[]): void {
   const folder = temporaryFolder(t);

@@ -1,10 +1,8 @@
 /**
  * redis-rig — a private Redis for a test, and what its connections say.
  */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { temporaryFolder } from '../folder.ts';
 import { type RedisServer, startRedis } from '../../demo/redis.ts';
 import { parseConfig, type RedisConfig } from '../../rules/config.ts';
 import type { Log } from '../../workers/log.ts';
@@ -16,8 +14,7 @@ export async function startTestRedis(
   t: TestContext,
   options: Omit<StartOptions, 'folder'> = {},
 ): Promise<RedisServer & { readonly folder: string }> {
-  const folder = await mkdtemp(join(tmpdir(), 'sluice-redis-'));
-  t.after(() => rm(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const server = await startRedis({ folder, ...options });
   t.after(() => server.stop());
   return { ...server, folder };

@@ -1,14 +1,13 @@
 /** remove-tree — what goes, and what a link leads to and stays. */
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { temporaryFolder } from '../folder.ts';
 import { removeTree } from '../../workers/remove-tree.ts';
 
 test('removeTree() removes a folder with all in it, follows no link, and takes a missing one for removed', async (t) => {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-remove-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   const [gone, kept] = [join(folder, 'gone'), join(folder, 'kept')];
   mkdirSync(join(gone, 'deep'), { recursive: true });
   mkdirSync(kept);

@@ -8,7 +8,7 @@ import { type TestContext, test } from 'node:test';
 import { policyFor } from '../../rules/decide.ts';
 import type { Log } from '../../workers/log.ts';
 import { ConfigurationError, readSite, type Site, watchPolicies } from '../../workers/site.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 
 /** Writes the files and gives the path of sluice.yaml. */
 function siteOf(t: TestContext, files: Record<string, string>): string {

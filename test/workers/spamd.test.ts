@@ -1,9 +1,8 @@
 /** spamd — the client against a scripted spamd: what it sends, and what it makes of every way to fail. */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { temporaryFolder } from '../folder.ts';
 import type { Log } from '../../workers/log.ts';
 import { TempFail } from '../../workers/fail.ts';
 import type { Address } from '../../workers/exchange.ts';
@@ -254,8 +253,7 @@ test('scan() is unchecked{unreachable} with the remedy where nobody listens', as
 });
 
 test('scan() flows again once spamd is back at the same socket', async (t) => {
-  const folder = await mkdtemp(join(tmpdir(), 'sluice-spamd-'));
-  t.after(() => rm(folder, { recursive: true }));
+  const folder = temporaryFolder(t);
   const path = join(folder, 'spamd.sock');
   const address: Address = { kind: 'unix', path };
   const log: Log = { debug() {}, info() {}, warn() {}, error() {} };

@@ -6,11 +6,11 @@
  */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, createServer, type Socket } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
+import { temporaryFolder } from '../folder.ts';
 import { type Daemon, freePort, startDaemon } from '../../demo/daemon.ts';
 import type { Config } from '../../rules/config.ts';
 import type { SshNode } from '../../rules/node-fields.ts';
@@ -40,8 +40,7 @@ export async function startSshd(
   command: string,
   rootLogin = 'forced-commands-only',
 ): Promise<Sshd> {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-sshd-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
+  const folder = temporaryFolder(t);
   chmodSync(folder, 0o755);
   mkdirSync(session, { recursive: true, mode: 0o755 });
   const file = (name: string) => join(folder, name);

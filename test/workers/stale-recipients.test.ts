@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { judgeRecipients } from '../../workers/stale-recipients.ts';
-import { temporaryFolder } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 
 const hourMs = 3_600_000;
 const domains = ['empty.example'];
