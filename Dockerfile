@@ -28,7 +28,7 @@ COPY packaging/image/healthcheck.js /opt/sluice/healthcheck.js
 RUN ln -s /opt/sluice/node /usr/local/bin/node && ln -s /opt/sluice/bin/sluice.js /usr/local/bin/sluice
 
 # A small young generation, as `sluice run` gives its parts: less memory, shorter stalls.
-ENV NODE_ENV=production NODE_OPTIONS=--max-semi-space-size=2 MALLOC_ARENA_MAX=2
+ENV NODE_ENV=production NODE_OPTIONS=--max-semi-space-size=1 MALLOC_ARENA_MAX=2 MALLOC_MMAP_THRESHOLD_=131072
 USER 10001:10001
 WORKDIR /var/lib/sluice
 VOLUME ["/var/lib/sluice"]

@@ -15,13 +15,20 @@ const passedOn = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
 export type Pace = { readonly firstMs: number; readonly mostMs: number; readonly livedLongMs: number };
 
 /**
- * How Node is started for a part. V8's young generation would grow to 16 MiB a half; almost nothing of ours lives long, and
- * with 2 MiB the filter's peak with 20 messages of 25 MB in flight was 190 MB instead of 245, its stalls a third.
+ * How Node is started for a part. V8's young generation would grow to 16 MiB a half, and almost nothing of ours lives long.
+ * What this and the environment save: docs/decisions.md.
  */
-export const partNodeOptions: readonly string[] = ['--max-semi-space-size=2'];
+export const partNodeOptions: readonly string[] = ['--max-semi-space-size=1'];
 
-/** In which environment: each of glibc's arenas (malloc(3), mallopt(3)) keeps what its threads once needed; Node has ten. */
-export const partEnvironment: Readonly<Record<string, string>> = { MALLOC_ARENA_MAX: '2' };
+/**
+ * In which environment (mallopt(3)). Each of glibc's arenas keeps what its threads once needed, and Node has ten. Left to
+ * itself, glibc takes ever larger blocks from the heap once one was freed, where they leave holes: 128 KiB is its own
+ * beginning, and naming it keeps it there.
+ */
+export const partEnvironment: Readonly<Record<string, string>> = {
+  MALLOC_ARENA_MAX: '2',
+  MALLOC_MMAP_THRESHOLD_: '131072',
+};
 
 const usualPace: Pace = { firstMs: 1000, mostMs: 30_000, livedLongMs: 60_000 };
 

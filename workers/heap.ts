@@ -2,7 +2,7 @@
  * heap — how V8 keeps the memory of a process that handles mail, where Node's defaults suit it badly.
  *
  * Hides flags that NODE_OPTIONS does not take. What must be set before V8 starts is in review/supervisor.ts and in the
- * units (`--max-semi-space-size`, MALLOC_ARENA_MAX). The figures are in docs/decisions.md.
+ * units (`--max-semi-space-size`, MALLOC_…). The figures are in docs/decisions.md.
  */
 import { setFlagsFromString } from 'node:v8';
 
