@@ -186,12 +186,11 @@ test('parseReport() gives the sum of any scores, and the same sum over its tests
   );
 });
 
-test('parseReport() reads a header block of 10 MB in a second or two of CPU', () => {
+test('parseReport() reads a header block of 10 MB in a second of CPU', () => {
   const block = `X-Spam-Sluice-Tests: A=1\r\n${`X-Long: ${'y'.repeat(50)}\r\n`.repeat(160_000)}\r\n`;
   const start = process.cpuUsage();
   assert.equal(brief(report({ tests: null, total: 'False ; 1.0 / 5.0', block })), 1);
-  // Were it quadratic, it would take minutes.
-  assert.ok(process.cpuUsage(start).user < 5_000_000);
+  assert.ok(process.cpuUsage(start).user < 1_000_000);
 });
 
 test('parseSenderSeen() gives the sender, empty for the null sender, null without sluice.cf', () => {
