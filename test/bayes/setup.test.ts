@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { appendFileSync, existsSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { temporaryFolder } from '../folder.ts';
 import type { Config } from '../../rules/config.ts';
 import type { BayesStatus } from '../../workers/bayes.ts';
 import { checkSshd, checkStore } from '../../workers/check-bayes-called.ts';
+import { temporaryFolder } from '../folder.ts';
 import { given, wordsOf } from '../workers/bayes-rig.ts';
 import { doorCommand, run, startPair } from './carry-rig.ts';
 

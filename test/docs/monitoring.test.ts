@@ -8,11 +8,11 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { temporaryFolder } from '../folder.ts';
 import { temporaryOutcomes } from '../../rules/replies.ts';
 import { addBayesFigures } from '../../workers/bayes-metrics.ts';
 import { createMetrics, createRegister } from '../../workers/metrics.ts';
 import { addJobFigures, addQueueFigures } from '../../workers/queue-metrics.ts';
+import { temporaryFolder } from '../folder.ts';
 
 const top = join(import.meta.dirname, '..', '..');
 const alertsFile = join(top, 'docs', 'prometheus-alerts.yaml');

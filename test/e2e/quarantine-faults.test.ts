@@ -16,9 +16,9 @@ import { type Ledger, type LedgerEntry, openLedger } from '../../filter/ledger.t
 import { openQuarantine, type Quarantine } from '../../filter/quarantine.ts';
 import { replyFor } from '../../rules/replies.ts';
 import { TempFail } from '../../workers/fail.ts';
+import { temporaryFolder } from '../folder.ts';
 import { runSluice } from '../review/desk-rig.ts';
 import { chunksOf, keysOf, lookInto, messageOf, spamFor } from '../filter/quarantine-rig.ts';
-import { temporaryFolder } from '../folder.ts';
 import { recordingLog, startChild } from '../filter/store-rig.ts';
 
 const asRoot = process.getuid?.() === 0 ? [] : ['sudo', '-n'];

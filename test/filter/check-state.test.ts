@@ -25,8 +25,8 @@ import { type Config, parseConfig } from '../../rules/config.ts';
 import type { Finding } from '../../rules/finding.ts';
 import { judgeRoom } from '../../workers/check-folder.ts';
 import { mountSmallDisk, type SmallDisk } from '../e2e/small-disk.ts';
-import { chunksOf, messageOf, spamFor } from './quarantine-rig.ts';
 import { temporaryFolder } from '../folder.ts';
+import { chunksOf, messageOf, spamFor } from './quarantine-rig.ts';
 import { recordingLog } from './store-rig.ts';
 
 function configOf(state: string, more = ''): Config {

@@ -13,6 +13,7 @@ import { openQuarantine } from '../../filter/quarantine.ts';
 import type { Recipient } from '../../rules/mail.ts';
 import type { Reply } from '../../rules/replies.ts';
 import { createSpool } from '../../workers/spool.ts';
+import { temporaryFolder } from '../folder.ts';
 import {
   accepts,
   type Answer,
@@ -30,7 +31,6 @@ import {
   unchecked,
   World,
 } from './pipeline-rig.ts';
-import { temporaryFolder } from '../folder.ts';
 import { recordingLog } from './store-rig.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sluice-pipeline-'));

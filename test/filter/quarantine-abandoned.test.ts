@@ -10,8 +10,8 @@ import { openMemory } from '../../filter/memory.ts';
 import { openQuarantine, type Quarantine, type RecipientState } from '../../filter/quarantine.ts';
 import { parseConfig } from '../../rules/config.ts';
 import { silentLog } from '../../workers/log.ts';
-import { chunksOf, messageOf, spamFor } from './quarantine-rig.ts';
 import { temporaryFolder } from '../folder.ts';
+import { chunksOf, messageOf, spamFor } from './quarantine-rig.ts';
 import { recordingLog, startChild } from './store-rig.ts';
 
 type Place = { readonly folder: string; readonly file: string };

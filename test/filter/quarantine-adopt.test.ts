@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openQuarantine, type Quarantine } from '../../filter/quarantine.ts';
 import { silentLog } from '../../workers/log.ts';
-import { bytesOf, chunksOf, messageOf, spamFor } from './quarantine-rig.ts';
 import { temporaryFolder } from '../folder.ts';
+import { bytesOf, chunksOf, messageOf, spamFor } from './quarantine-rig.ts';
 
 const message = messageOf();
 const [a, b] = ['a@example.com', 'b@example.com'];

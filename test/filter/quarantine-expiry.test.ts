@@ -6,8 +6,8 @@ import { existsSync, mkdirSync, rmdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { openQuarantine, type Quarantine, type RecipientState } from '../../filter/quarantine.ts';
-import { chunksOf, lookInto, messageOf, spamFor } from './quarantine-rig.ts';
 import { temporaryFolder } from '../folder.ts';
+import { chunksOf, lookInto, messageOf, spamFor } from './quarantine-rig.ts';
 import { recordingLog, startChild } from './store-rig.ts';
 
 const dayMs = 86_400_000;

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { openQuarantine } from '../../filter/quarantine.ts';
-import { chunksOf, messageOf, spamFor } from './quarantine-rig.ts';
 import { temporaryFolder } from '../folder.ts';
+import { chunksOf, messageOf, spamFor } from './quarantine-rig.ts';
 import { recordingLog } from './store-rig.ts';
 
 test('Quarantine.size() counts an item once while anybody waits for it, its octets while they are kept', async (context) => {

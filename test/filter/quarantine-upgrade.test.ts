@@ -7,8 +7,8 @@ import { DatabaseSync } from 'node:sqlite';
 import { type TestContext, test } from 'node:test';
 import { openQuarantine, type Quarantine, type RecipientState } from '../../filter/quarantine.ts';
 import { silentLog } from '../../workers/log.ts';
-import { bytesOf, chunksOf, keysOf, messageOf, spamFor } from './quarantine-rig.ts';
 import { temporaryFolder } from '../folder.ts';
+import { bytesOf, chunksOf, keysOf, messageOf, spamFor } from './quarantine-rig.ts';
 
 const oldStates = ['held', 'releasing', 'released', 'unconfirmed', 'deleted', 'expired'];
 

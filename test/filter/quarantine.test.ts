@@ -26,8 +26,8 @@ import {
 import { ownOwner } from '../../filter/owner.ts';
 import { decodeWire } from '../../rules/mail.ts';
 import { PermFail, TempFail } from '../../workers/fail.ts';
-import { bytesOf, chunksOf, keysOf, lookInto, messageOf, spamFor } from './quarantine-rig.ts';
 import { temporaryFolder } from '../folder.ts';
+import { bytesOf, chunksOf, keysOf, lookInto, messageOf, spamFor } from './quarantine-rig.ts';
 import { recordingLog, startChild } from './store-rig.ts';
 
 type Place = { folder: string; file: string };

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import test from 'node:test';
 import fc from 'fast-check';
-import { temporaryFolder } from '../folder.ts';
 import { decodeWire, type Envelope, type Recipient } from '../../rules/mail.ts';
 import { type FakeAnswer, type FakeCommand, keywordsWithout } from '../fakes/return-smtpd.ts';
+import { temporaryFolder } from '../folder.ts';
 import { chunks, handOff, outcomesOf, recipient, startRig } from './reinject-rig.ts';
 
 /** As the fake remembers it: one character per octet. */

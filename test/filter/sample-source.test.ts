@@ -9,8 +9,8 @@ import { openStateQuarantine } from '../../filter/memory.ts';
 import type { NewItem, Quarantine } from '../../filter/quarantine.ts';
 import { pickSample, readSample } from '../../filter/sample-source.ts';
 import { openShelf, samplePlaces, writeEntry } from '../../workers/bayes-shelf.ts';
-import { bytesOf, chunksOf, spamFor } from './quarantine-rig.ts';
 import { temporaryFolder } from '../folder.ts';
+import { bytesOf, chunksOf, spamFor } from './quarantine-rig.ts';
 import { recordingLog } from './store-rig.ts';
 
 const now = Date.UTC(2026, 10, 22);

@@ -9,6 +9,7 @@ import { after, test } from 'node:test';
 import { openReservoir, type SampleOffer } from '../../workers/bayes-sample.ts';
 import { listEntries, readEntry, sealOf } from '../../workers/bayes-shelf.ts';
 import { createSpool } from '../../workers/spool.ts';
+import { temporaryFolder } from '../folder.ts';
 import {
   infected,
   plainMessage,
@@ -19,7 +20,6 @@ import {
   unchecked,
   World,
 } from './pipeline-rig.ts';
-import { temporaryFolder } from '../folder.ts';
 import { recordingLog } from './store-rig.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'sluice-sampling-'));

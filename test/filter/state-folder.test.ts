@@ -6,8 +6,8 @@ import assert from 'node:assert/strict';
 import { chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { startScript } from '../workers/script-child.ts';
 import { temporaryFolder } from '../folder.ts';
+import { startScript } from '../workers/script-child.ts';
 
 const module = JSON.stringify(join(import.meta.dirname, '../../filter/state-folder.ts'));
 const isRoot = process.getuid?.() === 0;

@@ -13,8 +13,8 @@ import { createNews, createRounds, type RoundTrip } from '../../review/bayes-rou
 import type { BayesStep } from '../../workers/bayes-step.ts';
 import { silentLog } from '../../workers/log.ts';
 import { readSite } from '../../workers/site.ts';
-import { temporaryFolder } from '../folder.ts';
 import { recordingLog } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 
 const trip = (node: string, ...steps: BayesStep[]): RoundTrip => ({
   node,

@@ -16,8 +16,8 @@ import { addressText } from '../../workers/exchange.ts';
 import { ConfigurationError, readSite } from '../../workers/site.ts';
 import { startFakeClamd } from '../fakes/clamd.ts';
 import { startReturnSmtpd } from '../fakes/return-smtpd.ts';
-import { temporaryFolder } from '../folder.ts';
 import { freePort } from '../../demo/daemon.ts';
+import { temporaryFolder } from '../folder.ts';
 
 type Json = { ok: boolean; count: object; groups: { name: string; findings: Finding[] }[] };
 

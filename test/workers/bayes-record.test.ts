@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { temporaryFolder } from '../folder.ts';
 import { keepRecord, readRecords } from '../../workers/bayes-record.ts';
 import type { NodeOutcome } from '../../workers/bayes-sync.ts';
+import { temporaryFolder } from '../folder.ts';
 
 const counts = { nspam: 1, nham: 2, tokens: 3 };
 const done: NodeOutcome = {

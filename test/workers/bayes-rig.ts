@@ -13,17 +13,13 @@ import {
   chownSync,
   copyFileSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { gzipSync } from 'node:zlib';
-import { temporaryFolder } from '../folder.ts';
 import { startDaemon } from '../../demo/daemon.ts';
 import { startRedis } from '../../demo/redis.ts';
 import { type BayesOptions, createBayes, type Exported } from '../../workers/bayes.ts';
@@ -32,6 +28,7 @@ import { type DumpFigures, measureDump } from '../../workers/bayes-dump.ts';
 import { createBayesLock } from '../../workers/bayes-lock.ts';
 import { dumpName, formatManifest, type Manifest, manifestName } from '../../workers/bayes-manifest.ts';
 import { findUser, type User } from '../../workers/local-process.ts';
+import { temporaryFolder } from '../folder.ts';
 
 export type StoreName = Manifest['store'];
 
@@ -270,9 +267,8 @@ function postgresBin(): string {
 }
 
 function publicFolder(t: TestContext): string {
-  const folder = mkdtempSync(join(tmpdir(), 'sluice-bayes-test-'));
+  const folder = temporaryFolder(t);
   chmodSync(folder, 0o755);
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
   return folder;
 }
 

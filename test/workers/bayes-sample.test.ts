@@ -28,8 +28,8 @@ import {
 } from '../../workers/bayes-shelf.ts';
 import { createChance } from '../bench/chance.ts';
 import { mountSmallDisk, type SmallDisk } from '../e2e/small-disk.ts';
-import { temporaryFolder } from '../folder.ts';
 import { recordingLog } from '../filter/store-rig.ts';
+import { temporaryFolder } from '../folder.ts';
 import { only } from './bayes-rig.ts';
 import { startScript } from './script-child.ts';
 

@@ -4,12 +4,12 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { temporaryFolder } from '../folder.ts';
 import type { BayesStatus, BayesTrouble } from '../../workers/bayes.ts';
 import { type SyncRecord, writeRecord } from '../../workers/bayes-record.ts';
 import { createBayesWatch, type WatchOptions } from '../../workers/bayes-watch.ts';
 import { createNotice } from '../../workers/notice.ts';
 import { type FakeReturnSmtpd, startReturnSmtpd } from '../fakes/return-smtpd.ts';
+import { temporaryFolder } from '../folder.ts';
 import { listeningLog } from './redis-rig.ts';
 
 const hourMs = 3_600_000;

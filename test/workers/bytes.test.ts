@@ -6,7 +6,6 @@ import { mkdir, rename, symlink, writeFile } from 'node:fs/promises';
 import { get } from 'node:http';
 import { basename, join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { temporaryFolder } from '../folder.ts';
 import { fetchBytes, openFetchServer } from '../../workers/bytes-fetch.ts';
 import { createLeases } from '../../workers/bytes-lease.ts';
 import { createSources, openMessage } from '../../workers/bytes-read.ts';
@@ -16,6 +15,7 @@ import type { JobBytes } from '../../workers/job.ts';
 import { silentLog } from '../../workers/log.ts';
 import { createPatience } from '../../workers/patience.ts';
 import { connectRedis, createOutage } from '../../workers/redis.ts';
+import { temporaryFolder } from '../folder.ts';
 import { redisConfigOf, startTestRedis } from './redis-rig.ts';
 import { until } from './remote-rig.ts';
 

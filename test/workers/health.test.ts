@@ -5,10 +5,10 @@ import { request } from 'node:http';
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { temporaryFolder } from '../folder.ts';
 import type { Address } from '../../rules/config.ts';
 import { type Health, type HealthOptions, openHealth } from '../../workers/health.ts';
 import type { Log } from '../../workers/log.ts';
+import { temporaryFolder } from '../folder.ts';
 
 type Line = { level: string; message: string; fields: Record<string, unknown> };
 

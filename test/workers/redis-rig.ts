@@ -2,10 +2,10 @@
  * redis-rig — a private Redis for a test, and what its connections say.
  */
 import type { TestContext } from 'node:test';
-import { temporaryFolder } from '../folder.ts';
 import { type RedisServer, startRedis } from '../../demo/redis.ts';
 import { parseConfig, type RedisConfig } from '../../rules/config.ts';
 import type { Log } from '../../workers/log.ts';
+import { temporaryFolder } from '../folder.ts';
 
 type StartOptions = Parameters<typeof startRedis>[0];
 

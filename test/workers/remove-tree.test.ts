@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { temporaryFolder } from '../folder.ts';
 import { removeTree } from '../../workers/remove-tree.ts';
+import { temporaryFolder } from '../folder.ts';
 
 test('removeTree() removes a folder with all in it, follows no link, and takes a missing one for removed', async (t) => {
   const folder = temporaryFolder(t);

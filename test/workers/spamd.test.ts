@@ -2,12 +2,12 @@
 import assert from 'node:assert/strict';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { temporaryFolder } from '../folder.ts';
 import type { Log } from '../../workers/log.ts';
 import { TempFail } from '../../workers/fail.ts';
 import type { Address } from '../../workers/exchange.ts';
 import { createSpamd } from '../../workers/spamd.ts';
 import { type Act, gtube, sayScored, startFakeSpamd, type Step } from '../fakes/spamd.ts';
+import { temporaryFolder } from '../folder.ts';
 
 const never = () => new AbortController().signal;
 

@@ -10,10 +10,10 @@ import { chmodSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:
 import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
-import { temporaryFolder } from '../folder.ts';
 import { type Daemon, freePort, startDaemon } from '../../demo/daemon.ts';
 import type { Config } from '../../rules/config.ts';
 import type { SshNode } from '../../rules/node-fields.ts';
+import { temporaryFolder } from '../folder.ts';
 
 export type SshConfig = Config['bayes']['ssh'];
 
