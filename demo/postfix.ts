@@ -57,7 +57,7 @@ export type PostfixInstance = {
   queue(): Promise<QueueEntry[]>;
   /** Tries every deferred message now (postqueue -f). */
   flush(): Promise<void>;
-  /** postsuper -r ALL: every message passes through cleanup again. */
+  /** postsuper -r ALL and a word to pickup(8): every message passes through cleanup again, now. */
   requeueAll(): Promise<void>;
   /** postsuper -d ALL. */
   deleteAll(): Promise<void>;
@@ -152,7 +152,10 @@ function createInstance(first: Site): PostfixInstance {
     queue,
     processes,
     flush: async () => void (await run('postqueue', '-f')),
-    requeueAll: async () => void (await run('postsuper', '-r', 'ALL')),
+    async requeueAll() {
+      await run('postsuper', '-r', 'ALL');
+      await run('postkick', 'public', 'pickup', 'W');
+    },
     deleteAll: async () => void (await run('postsuper', '-d', 'ALL')),
     delivered: () => readMaildir(join(folder, 'mail', 'Maildir')),
     waitForQueueEmpty: (timeoutMs) => waitForEmpty(queue, timeoutMs),

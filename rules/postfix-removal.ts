@@ -36,6 +36,8 @@ export function formatRemoval(fragment: Fragment): RemovalText {
 const requeue: readonly string[] = [
   '# What is in the queue remembers its filter, and has unexpanded aliases: it comes in again, and forgets both.',
   'postsuper -r ALL',
+  '# Now, not when pickup looks next, within a minute.',
+  'postkick public pickup W',
 ];
 
 /**
