@@ -22,7 +22,6 @@ export function formatRemoval(fragment: Fragment): RemovalText {
       ...pastSluice(fragment),
       `# ${needed}`,
       ...entries,
-      'postfix reload',
       ...requeue,
       ...(fragment.backup === null
         ? []
@@ -36,8 +35,8 @@ export function formatRemoval(fragment: Fragment): RemovalText {
 const requeue: readonly string[] = [
   '# What is in the queue remembers its filter, and has unexpanded aliases: it comes in again, and forgets both.',
   'postsuper -r ALL',
-  '# Now, not when pickup looks next, within a minute.',
-  'postkick public pickup W',
+  '# Now: pickup looks when it starts, and then once a minute only.',
+  'postfix reload',
 ];
 
 /**

@@ -185,16 +185,14 @@ suite('formatRemoval()', () => {
     const order = (text: string) =>
       text
         .split('\n')
-        .flatMap(
-          (line) => /receive_override|content_filter|-MX|reload$|^post(?:super|kick).*/.exec(line) ?? [],
-        )
+        .flatMap((line) => /receive_override|content_filter|-MX|reload$|^postsuper.*/.exec(line) ?? [])
         .filter((word, at, all) => word !== all[at - 1]);
     const past = ['receive_override', 'reload', 'content_filter', 'reload'];
-    const requeued = ['postsuper -r ALL', 'postkick public pickup W'];
+    const requeued = ['postsuper -r ALL', 'reload'];
     assert.deepEqual(order(bypass), [...past, ...requeued]);
-    assert.deepEqual(order(removal), [...past, '-MX', 'reload', ...requeued]);
-    for (const line of removal.split('\n').filter((one) => /^post(?:fix|super|kick)/.test(one)))
-      assert.match(line, /^(?:postfix reload|postsuper -r ALL|postkick public pickup W)$/);
+    assert.deepEqual(order(removal), [...past, '-MX', ...requeued]);
+    for (const line of removal.split('\n').filter((one) => /^post(?:fix|super)/.test(one)))
+      assert.match(line, /^(?:postfix reload|postsuper -r ALL)$/);
   });
 });
 
