@@ -35,7 +35,7 @@ export function formatRemoval(fragment: Fragment): RemovalText {
 const requeue: readonly string[] = [
   '# What is in the queue remembers its filter, and has unexpanded aliases: it comes in again, and forgets both.',
   'postsuper -r ALL',
-  '# Now: pickup looks when it starts, and then once a minute only.',
+  '# Last, so that pickup finds it now: it looks when it starts, and then once a minute.',
   'postfix reload',
 ];
 

@@ -185,7 +185,7 @@ for (const feed of ['lmtp', 'smtp'] as const) {
         });
       await send('waited', feedPort);
       await send('waited too', submissionPort);
-      // Read on before the last lines, as a person does, and at once, as `| sh` does.
+      // As a person does who reads on before the last lines: pickup has looked, after the reload, and won't for a minute. And at once, as `| sh` does.
       const script = here(printed.text.removal).replace(
         /^postsuper /m,
         feed === 'lmtp' ? 'sleep 2\n$&' : '$&',
