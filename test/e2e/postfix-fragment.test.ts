@@ -186,10 +186,8 @@ for (const feed of ['lmtp', 'smtp'] as const) {
       await send('waited', feedPort);
       await send('waited too', submissionPort);
       // As a person does who reads on before the last lines: pickup has looked, after the reload, and won't for a minute. And at once, as `| sh` does.
-      const script = here(printed.text.removal).replace(
-        /^postsuper /m,
-        feed === 'lmtp' ? 'sleep 2\n$&' : '$&',
-      );
+      const pause = feed === 'lmtp' ? 'sleep 2\n' : '';
+      const script = here(printed.text.removal).replace(/^postsuper /m, `${pause}$&`);
       const { stdout } = await promisify(execFile)('sh', ['-ec', script], { env });
       assert.equal(stdout, '');
       assert.deepEqual(await asPostconfSees(etc), stock);
