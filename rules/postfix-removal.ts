@@ -22,6 +22,7 @@ export function formatRemoval(fragment: Fragment): RemovalText {
       ...pastSluice(fragment),
       `# ${needed}`,
       ...entries,
+      'postfix reload',
       ...requeue,
       ...(fragment.backup === null
         ? []
@@ -34,9 +35,11 @@ export function formatRemoval(fragment: Fragment): RemovalText {
 
 const requeue: readonly string[] = [
   '# What is in the queue remembers its filter, and has unexpanded aliases: it comes in again, and forgets both.',
+  '# First a moment for processes of before the reload to end: pickup is one of them.',
+  'sleep 2',
   'postsuper -r ALL',
-  '# Last, so that pickup finds it now: it looks when it starts, and then once a minute.',
-  'postfix reload',
+  '# By itself pickup looks once a minute.',
+  'postkick public pickup W',
 ];
 
 /**

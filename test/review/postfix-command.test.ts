@@ -58,11 +58,11 @@ test('printPostfix() prints one block alone, as its file takes it', async () => 
   assert.match(commands, /\npostfix check && postfix reload\n$/);
   assert.match(
     bypass,
-    /\npostconf -X content_filter\n(?!.*postconf -MX).*\npostsuper -r ALL\n.*\npostfix reload\n$/s,
+    /\npostconf -X content_filter\n(?!.*postconf -MX).*\npostsuper -r ALL\n.*\npostkick public pickup W\n$/s,
   );
   assert.match(
     removal,
-    /\npostconf -X content_filter\n.*\npostconf -MX 'scan\/unix'\n.*\npostsuper -r ALL\n.*\npostfix reload\n$/s,
+    /\npostconf -X content_filter\n.*\npostconf -MX 'scan\/unix'\n.*\npostsuper -r ALL\n.*\npostkick public pickup W\n$/s,
   );
   for (const text of [main, master, commands, bypass, removal]) assert.doesNotMatch(text, /#####/);
   await assert.rejects(printed({ part: 'all' }), UsageError);

@@ -185,14 +185,17 @@ suite('formatRemoval()', () => {
     const order = (text: string) =>
       text
         .split('\n')
-        .flatMap((line) => /receive_override|content_filter|-MX|reload$|^postsuper.*/.exec(line) ?? [])
+        .flatMap(
+          (line) =>
+            /receive_override|content_filter|-MX|reload$|^(?:sleep|postsuper|postkick) .*/.exec(line) ?? [],
+        )
         .filter((word, at, all) => word !== all[at - 1]);
     const past = ['receive_override', 'reload', 'content_filter', 'reload'];
-    const requeued = ['postsuper -r ALL', 'reload'];
+    const requeued = ['sleep 2', 'postsuper -r ALL', 'postkick public pickup W'];
     assert.deepEqual(order(bypass), [...past, ...requeued]);
-    assert.deepEqual(order(removal), [...past, '-MX', ...requeued]);
-    for (const line of removal.split('\n').filter((one) => /^post(?:fix|super)/.test(one)))
-      assert.match(line, /^(?:postfix reload|postsuper -r ALL)$/);
+    assert.deepEqual(order(removal), [...past, '-MX', 'reload', ...requeued]);
+    for (const line of removal.split('\n').filter((one) => /^post(?:fix|super|kick)/.test(one)))
+      assert.match(line, /^(?:postfix reload|postsuper -r ALL|postkick public pickup W)$/);
   });
 });
 
